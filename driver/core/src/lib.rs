@@ -1,0 +1,2 @@
+//! What the driver decides without calling Windows.
+#![no_std]

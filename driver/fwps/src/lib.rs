@@ -1,0 +1,2 @@
+//! The kernel-mode filter engine API.
+#![no_std]

@@ -1,0 +1,1 @@
+//! The driver images that the build script of this package made.

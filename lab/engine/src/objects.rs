@@ -1,0 +1,181 @@
+//! The management objects, as `Fwpm*` functions take and return them.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use uuid::Uuid;
+
+/// The name and description that people see (`FWPM_DISPLAY_DATA0`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct DisplayData {
+    pub name: String,
+    pub description: String,
+}
+
+/// `FWPM_PROVIDER0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Provider {
+    pub key: Uuid,
+    pub display: DisplayData,
+    pub persistent: bool,
+    pub data: Vec<u8>,
+    pub service_name: Option<String>,
+}
+
+/// `FWPM_SUBLAYER0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Sublayer {
+    pub key: Uuid,
+    pub display: DisplayData,
+    pub persistent: bool,
+    pub provider: Option<Uuid>,
+    pub data: Vec<u8>,
+    /// As asked for when adding; as assigned (unique) when read back.
+    pub weight: u16,
+}
+
+/// `FWPM_CALLOUT0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Callout {
+    pub key: Uuid,
+    pub display: DisplayData,
+    pub persistent: bool,
+    pub uses_provider_context: bool,
+    pub provider: Option<Uuid>,
+    pub data: Vec<u8>,
+    pub layer: Uuid,
+    /// Run-time id; assigned by the engine.
+    pub id: u32,
+    /// `FWPM_CALLOUT_FLAG_REGISTERED`: output only.
+    pub registered: bool,
+    /// `FWP_CALLOUT_FLAG_*` of the registration: output only.
+    pub registration_flags: u32,
+}
+
+/// `FWPM_FILTER0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Filter {
+    pub key: Uuid,
+    pub display: DisplayData,
+    pub flags: FilterFlags,
+    pub provider: Option<Uuid>,
+    pub data: Vec<u8>,
+    pub layer: Uuid,
+    /// All zero on adding means the layer's default sublayer.
+    pub sublayer: Uuid,
+    pub weight: Weight,
+    pub conditions: Vec<Condition>,
+    pub action: Action,
+    pub raw_context: u64,
+    /// Run-time id; assigned by the engine.
+    pub id: u64,
+    /// Assigned by the engine.
+    pub effective_weight: u64,
+}
+
+bitflags::bitflags! {
+    /// `FWPM_FILTER_FLAG_*` (fwpmtypes.h).
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+    pub struct FilterFlags: u32 {
+        const PERSISTENT = 0x1;
+        const BOOTTIME = 0x2;
+        const HAS_PROVIDER_CONTEXT = 0x4;
+        const CLEAR_ACTION_RIGHT = 0x8;
+        const PERMIT_IF_CALLOUT_UNREGISTERED = 0x10;
+        const DISABLED = 0x20;
+        const INDEXED = 0x40;
+    }
+}
+
+/// `FWPM_FILTER0.weight`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Weight {
+    /// `FWP_EMPTY`: computed from the conditions.
+    Auto,
+    /// `FWP_UINT8` 0 to 15: the top four bits; the rest is computed from the conditions.
+    Range(u8),
+    /// `FWP_UINT64`: as given.
+    Exact(u64),
+}
+
+/// `FWPM_ACTION0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Action {
+    Block,
+    Permit,
+    CalloutTerminating(Uuid),
+    CalloutInspection(Uuid),
+    CalloutUnknown(Uuid),
+}
+
+/// `FWPM_FILTER_CONDITION0`. Adjacent conditions on one field are alternatives; different fields must all match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Condition {
+    pub field: Uuid,
+    pub match_type: MatchType,
+    pub value: ConditionValue,
+}
+
+/// `FWP_MATCH_TYPE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[repr(u32)]
+pub enum MatchType {
+    Equal = 0,
+    Greater = 1,
+    Less = 2,
+    GreaterOrEqual = 3,
+    LessOrEqual = 4,
+    Range = 5,
+    FlagsAllSet = 6,
+    FlagsAnySet = 7,
+    FlagsNoneSet = 8,
+    EqualCaseInsensitive = 9,
+    NotEqual = 10,
+    Prefix = 11,
+    NotPrefix = 12,
+}
+
+/// `FWP_CONDITION_VALUE0`. IPv4 addresses and ports are in host order, IPv6 and MAC addresses in network order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum ConditionValue {
+    Empty,
+    Uint8(u8),
+    Uint16(u16),
+    Uint32(u32),
+    Uint64(u64),
+    ByteArray16([u8; 16]),
+    ByteBlob(Vec<u8>),
+    Sid(Vec<u8>),
+    SecurityDescriptor(Vec<u8>),
+    UnicodeString(String),
+    ByteArray6([u8; 6]),
+    V4AddrMask { addr: u32, mask: u32 },
+    V6AddrMask { addr: [u8; 16], prefix: u8 },
+    Range(Box<(ConditionValue, ConditionValue)>),
+}
+
+/// What a client says of itself in `FwpmEngineOpen0` (`FWPM_SESSION0`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Session {
+    /// All zero: the engine makes one.
+    pub key: Uuid,
+    pub display: DisplayData,
+    /// `FWPM_SESSION_FLAG_DYNAMIC`: what the session adds goes with it.
+    pub dynamic: bool,
+    pub transaction_wait_timeout_ms: u32,
+    pub process_id: u32,
+    pub user: String,
+    pub kernel_mode: bool,
+}

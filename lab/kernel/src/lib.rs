@@ -1,0 +1,1 @@
+//! Runs Windows kernel images on a machine without Windows.
