@@ -1,2 +1,4 @@
-//! The kernel-mode filter engine API.
+//! The kernel-mode filter engine API of the Windows Filtering Platform (WFP).
 #![no_std]
+
+pub mod sys;
