@@ -38,10 +38,13 @@ enum Acquired<S> {
     /// The log's ETW provider. First in, so that everything can be logged, the receipt too.
     Trace,
     Shell(S),
+    #[expect(dead_code, reason = "freed when the entry is struck off")]
     Lanes(Lanes),
     /// For attempts to unregister on a system thread.
+    #[expect(dead_code, reason = "freed when the entry is struck off")]
     UnregisterWork(WorkItem),
     /// Follows BFE.
+    #[expect(dead_code, reason = "freed when the entry is struck off")]
     BfeWork(WorkItem),
     EngineSession,
     BfeSubscription(bfe::Subscription),
@@ -186,9 +189,8 @@ fn release<S: Shell>(acquired: &mut Acquired<S>, walk: Option<Walk>) {
             shared::SUBSCRIPTIONS.end();
         }
         Acquired::EngineSession => policy::close_session(),
-        // The item itself goes with the entry.
         Acquired::BfeWork(_) => work_item::wait_until_done(),
-        // Whoever queues this one waits for it.
+        // Whoever queues this item waits for it.
         Acquired::UnregisterWork(_) => {}
         Acquired::Lanes(_) => {}
         Acquired::Shell(shell) => shell.release(),
