@@ -109,12 +109,7 @@ impl<S: Shell> Stay<S> {
         self.enter(Acquired::BfeSubscription(subscription))
     }
 
-    fn register(
-        &mut self,
-        device: *mut DEVICE_OBJECT,
-        index: usize,
-        work_item: *mut c_void,
-    ) -> Result<(), NTSTATUS> {
+    fn register(&mut self, device: *mut DEVICE_OBJECT, index: usize, work_item: *mut c_void) -> Result<(), NTSTATUS> {
         // SAFETY: the device stands below the callout in the ledger, the functions are this image's, and what they use are its
         // statics and the lanes. The ledger's walk unregisters the callout before it releases any of them.
         let id = unsafe { callout::register(device.cast(), &classify::registration(index)) }.inspect_err(|status| {

@@ -99,13 +99,7 @@ pub fn complete(device: WDFDEVICE) -> Result<(), NTSTATUS> {
     config.Settings.Parallel.NumberOfPresentedRequests = ULONG::MAX;
     // SAFETY: the device exists; attributes and handle are optional.
     exactly_success(unsafe {
-        call_unsafe_wdf_function_binding!(
-            WdfIoQueueCreate,
-            device,
-            &raw mut config,
-            ptr::null_mut(),
-            ptr::null_mut()
-        )
+        call_unsafe_wdf_function_binding!(WdfIoQueueCreate, device, &raw mut config, ptr::null_mut(), ptr::null_mut())
     })?;
     // SAFETY: the device exists, and the string outlives the call.
     exactly_success(unsafe {
@@ -136,12 +130,7 @@ unsafe extern "C" fn device_control(
     };
     // SAFETY: the framework gave us the request, and nobody uses it after this.
     unsafe {
-        call_unsafe_wdf_function_binding!(
-            WdfRequestCompleteWithInformation,
-            request,
-            status,
-            information as ULONG_PTR
-        )
+        call_unsafe_wdf_function_binding!(WdfRequestCompleteWithInformation, request, status, information as ULONG_PTR)
     };
 }
 
