@@ -16,8 +16,8 @@ pub trait BuilderExt {
 impl BuilderExt for bindgen::Builder {
     fn wdk_default(config: impl Borrow<Config>) -> Result<bindgen::Builder, ConfigError> {
         let config = config.borrow();
-        let rust_target =
-            bindgen::RustTarget::stable(91, 0).expect("bindgen knows the Rust version of wdk-build 0.6");
+        let rust_target = bindgen::RustTarget::stable(91, 0)
+            .expect("bindgen knows the Rust version of wdk-build 0.6");
         Ok(bindgen::Builder::default()
             .use_core()
             .derive_default(true)
@@ -46,7 +46,10 @@ impl BuilderExt for bindgen::Builder {
                     .map(|folder| format!("--include-directory={}", folder.display())),
             )
             .clang_args(config.preprocessor_definitions().map(|(name, value)| {
-                format!("-D{name}{}", value.map(|v| format!("={v}")).unwrap_or_default())
+                format!(
+                    "-D{name}{}",
+                    value.map(|v| format!("={v}")).unwrap_or_default()
+                )
             }))
             .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()))
             .parse_callbacks(Box::new(WdfFunctionsName(
@@ -57,7 +60,10 @@ impl BuilderExt for bindgen::Builder {
 
 /// clang's own headers (`stddef.h`, `stdarg.h`), which libclang does not find by itself where it is a shared library of the system.
 fn resource_include() -> Option<String> {
-    let output = Command::new("clang").arg("-print-resource-dir").output().ok()?;
+    let output = Command::new("clang")
+        .arg("-print-resource-dir")
+        .output()
+        .ok()?;
     let folder = String::from_utf8(output.stdout).ok()?;
     Some(format!("-isystem{}/include", folder.trim()))
 }

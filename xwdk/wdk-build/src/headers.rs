@@ -73,12 +73,7 @@ impl Config {
                 let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../include");
                 let mingw = env::var_os("XWDK_MINGW_INCLUDE")
                     .map_or_else(|| PathBuf::from(MINGW_INCLUDE), PathBuf::from);
-                vec![
-                    own.join("km"),
-                    own.join("wdf"),
-                    mingw.join("ddk"),
-                    mingw,
-                ]
+                vec![own.join("km"), own.join("wdf"), mingw.join("ddk"), mingw]
             }
         };
         match folders.iter().find(|folder| !folder.is_dir()) {

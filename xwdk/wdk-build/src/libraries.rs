@@ -85,7 +85,9 @@ fn entry_library(config: &Config, folder: &Path) -> Result<(), ConfigError> {
     let object = folder.join("wdf_driver_entry.obj");
 
     let mut clang = Command::new("clang");
-    clang.args(clang_arguments()?).args(["-O2", "-Wall", "-Werror", "-c"]);
+    clang
+        .args(clang_arguments()?)
+        .args(["-O2", "-Wall", "-Werror", "-c"]);
     for include in config.include_paths()? {
         // Headers of the system: not ours to warn about.
         clang.arg("-isystem").arg(include);

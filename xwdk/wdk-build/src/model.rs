@@ -32,8 +32,7 @@ impl Config {
     pub fn from_env_auto() -> Result<Self, ConfigError> {
         let manifest = top_level_manifest();
         println!("cargo::rerun-if-changed={}", manifest.display());
-        let text =
-            fs::read_to_string(&manifest).map_err(|e| IoError::with_path(&manifest, e))?;
+        let text = fs::read_to_string(&manifest).map_err(|e| IoError::with_path(&manifest, e))?;
         match driver_model(&text) {
             Ok(driver_config) => Ok(Self { driver_config }),
             Err(problem) => Err(ConfigError::Manifest { manifest, problem }),

@@ -1,0 +1,43 @@
+use std::path::Path;
+
+use anyhow::Result;
+use xwdk::Driver;
+
+use crate::{cargo, say, setup};
+
+/// Workspaces beside the root's.
+const WORKSPACES: [&str; 3] = ["driver/kmdf", "driver/filtering", "xwdk/wdk-build"];
+
+pub fn test(root: &Path) -> Result<()> {
+    setup::setup(root)?;
+
+    say("formatting");
+    cargo(root, &["fmt", "--all", "--check"])?;
+    for workspace in WORKSPACES {
+        let manifest = format!("{workspace}/Cargo.toml");
+        cargo(root, &["fmt", "--manifest-path", &manifest, "--check"])?;
+    }
+
+    say("lints of the driver");
+    Driver::kmdf(root).clippy()?;
+    say("lints of everything else");
+    cargo(
+        root,
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
+
+    say("tests of the build tools");
+    cargo(
+        root,
+        &["test", "--manifest-path", "xwdk/wdk-build/Cargo.toml"],
+    )?;
+    say("tests");
+    cargo(root, &["test", "--workspace"])
+}
