@@ -28,19 +28,22 @@ fn wdk() -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
 
 /// Arguments for clang that every C source and binding is compiled with.
 pub fn clang_arguments() -> Result<Vec<String>, ConfigError> {
-    let arguments: &[&str] = if wdk()?.is_some() {
-        &[
-            "--target=x86_64-pc-windows-msvc",
-            "-fms-compatibility",
-            "-fms-extensions",
-            "-fdelayed-template-parsing",
-            "-Wno-everything",
-        ]
+    let mut arguments: Vec<String> = Vec::new();
+    if wdk()?.is_some() {
+        arguments.extend(
+            ["--target=x86_64-pc-windows-msvc", "-fms-compatibility", "-fms-extensions", "-fdelayed-template-parsing"]
+                .map(str::to_owned),
+        );
+        // Finds headers that are included under a name in another case.
+        println!("cargo::rerun-if-env-changed=XWDK_OVERLAY");
+        if let Ok(overlay) = env::var("XWDK_OVERLAY") {
+            arguments.extend(["-ivfsoverlay".to_owned(), overlay]);
+        }
     } else {
-        // mingw's headers are written for GNU C; `_Static_assert` and `#include_next` are, too.
-        &["--target=x86_64-w64-windows-gnu", "-fms-extensions", "-ffreestanding"]
-    };
-    Ok(arguments.iter().map(|a| (*a).to_owned()).collect())
+        // mingw's headers are written for GNU C.
+        arguments.extend(["--target=x86_64-w64-windows-gnu", "-fms-extensions", "-ffreestanding"].map(str::to_owned));
+    }
+    Ok(arguments)
 }
 
 impl Config {
