@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use xwdk::Driver;
 
 /// Builds, tests and shows Postern.
 #[derive(Parser)]
@@ -26,6 +27,12 @@ enum Task {
     Build,
     /// Check formatting and lints, and run every test
     Test,
+    /// Check that the driver's sources compile against the headers of a real WDK
+    CheckWdk {
+        /// The WDK's content root: the folder that has `Include/10.0.*/km` and `Include/wdf`
+        #[arg(env = "WDKContentRoot")]
+        wdk: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -34,6 +41,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::setup(&root),
         Task::Build => build::build(&root),
         Task::Test => test::test(&root),
+        Task::CheckWdk { wdk } => Driver::kmdf(&root).check_against(&wdk),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,10 +54,7 @@ fn main() -> ExitCode {
 
 /// The checkout that this program was built from.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Says what is done, and why.
@@ -60,11 +65,7 @@ fn say(line: &str) {
 /// Runs cargo at `root`, showing its output.
 fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
     say(&format!("cargo {}", arguments.join(" ")));
-    let status = Command::new("cargo")
-        .args(arguments)
-        .current_dir(root)
-        .status()
-        .context("cannot run cargo")?;
+    let status = Command::new("cargo").args(arguments).current_dir(root).status().context("cannot run cargo")?;
     if !status.success() {
         bail!("cargo {} failed", arguments.join(" "));
     }

@@ -21,23 +21,10 @@ pub fn test(root: &Path) -> Result<()> {
     say("lints of the driver");
     Driver::kmdf(root).clippy()?;
     say("lints of everything else");
-    cargo(
-        root,
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    )?;
+    cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
 
     say("tests of the build tools");
-    cargo(
-        root,
-        &["test", "--manifest-path", "xwdk/wdk-build/Cargo.toml"],
-    )?;
+    cargo(root, &["test", "--manifest-path", "xwdk/wdk-build/Cargo.toml"])?;
     say("tests");
     cargo(root, &["test", "--workspace"])
 }

@@ -41,11 +41,7 @@ pub struct Driver {
 impl Driver {
     /// `postern.sys`, in the checkout at `root`.
     pub fn kmdf(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-            folder: root.join("driver/kmdf"),
-            name: "postern",
-        }
+        Self { root: root.to_owned(), folder: root.join("driver/kmdf"), name: "postern" }
     }
 
     /// Builds the image, and returns where it is.
@@ -55,15 +51,12 @@ impl Driver {
         let mut cargo = self.cargo("build")?;
         run(cargo.args(["--release", "--locked"])).context("the driver image was not built")?;
 
-        let built = self
-            .folder
-            .join(format!("target/{TARGET}/release/{}.dll", self.name));
+        let built = self.folder.join(format!("target/{TARGET}/release/{}.dll", self.name));
         let image = built.with_extension("sys");
         // Left alone when nothing changed, so that nothing that contains the image is built again.
         let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
         if fs::read(&image).ok().as_ref() != Some(&bytes) {
-            fs::write(&image, bytes)
-                .with_context(|| format!("cannot write {}", image.display()))?;
+            fs::write(&image, bytes).with_context(|| format!("cannot write {}", image.display()))?;
         }
         Ok(image)
     }
@@ -72,6 +65,28 @@ impl Driver {
     pub fn clippy(&self) -> Result<()> {
         let mut cargo = self.cargo("clippy")?;
         run(cargo.args(["--release", "--locked", "--", "-D", "warnings"]))
+    }
+
+    /// Compiles the sources, and the entry point of the image, against the headers of the WDK whose content root is `wdk`. Nothing is
+    /// linked: this shows that names, types and signatures are those of Microsoft's headers.
+    pub fn check_against(&self, wdk: &Path) -> Result<()> {
+        let wdk = wdk.canonicalize().with_context(|| format!("cannot find the WDK at {}", wdk.display()))?;
+        let target = self.folder.join("target/wdk");
+        fs::create_dir_all(&target)?;
+        let overlay = target.join("overlay.yaml");
+        fs::write(&overlay, crate::overlay::overlay(&wdk.join("Include"))?)?;
+
+        let mut cargo = self.cargo("check")?;
+        cargo
+            .args(["--release", "--locked", "--target-dir"])
+            .arg(&target)
+            .env("WDKContentRoot", &wdk)
+            .env("XWDK_OVERLAY", &overlay)
+            .env(
+                "CFLAGS_x86_64_pc_windows_msvc",
+                format!("-fms-compatibility -fms-extensions -w -ivfsoverlay {}", overlay.display()),
+            );
+        run(&mut cargo).context("the driver does not compile against these headers")
     }
 
     /// A cargo command in the driver's workspace: with the WDK on Windows, through `xwdk/cargo.toml` elsewhere.
@@ -104,10 +119,7 @@ impl Driver {
 
 /// Runs cargo, and passes on what it reports.
 fn run(cargo: &mut Command) -> Result<()> {
-    let mut child = cargo
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo")?;
+    let mut child = cargo.stderr(Stdio::piped()).spawn().context("cannot run cargo")?;
     let stderr = child.stderr.take().context("cargo has no output")?;
 
     // Rust's library is a workspace of its own, to which the patch of xwdk/cargo.toml applies and does not matter; cargo warns of it

@@ -31,12 +31,8 @@ pub fn install(root: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
     if parts.missing.contains(&Part::CoreLibrary) {
         core_library(&parts, say)?;
     }
-    let packages: Vec<&str> = parts
-        .missing
-        .iter()
-        .filter(|part| **part != Part::CoreLibrary)
-        .map(|part| part.package())
-        .collect();
+    let packages: Vec<&str> =
+        parts.missing.iter().filter(|part| **part != Part::CoreLibrary).map(|part| part.package()).collect();
     if !packages.is_empty() {
         system_packages(&packages, &parts.private, say)?;
     }
@@ -67,10 +63,7 @@ fn core_library(parts: &Parts, say: &mut dyn FnMut(&str)) -> Result<()> {
 }
 
 fn rust_release() -> Result<String> {
-    let output = Command::new("rustc")
-        .arg("-vV")
-        .output()
-        .context("cannot run rustc")?;
+    let output = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .find_map(|line| line.strip_prefix("release: ").map(str::to_owned))
@@ -98,9 +91,7 @@ fn library_from_debian(release: &str, parts: &Parts) -> Result<()> {
             ("Dir::Cache", folder.clone()),
             ("APT::Sandbox::User", PathBuf::from("root")),
         ] {
-            command
-                .arg("-o")
-                .arg(format!("{option}={}", value.display()));
+            command.arg("-o").arg(format!("{option}={}", value.display()));
         }
         command.current_dir(&folder);
         command
@@ -130,12 +121,7 @@ fn library_from_debian(release: &str, parts: &Parts) -> Result<()> {
         .context("cannot run dpkg-deb")?;
     let contents_out = contents.stdout.take().context("dpkg-deb has no output")?;
     run(Command::new("tar")
-        .args([
-            "-x",
-            "--strip-components=4",
-            "--wildcards",
-            "./usr/src/rustc-*/library",
-        ])
+        .args(["-x", "--strip-components=4", "--wildcards", "./usr/src/rustc-*/library"])
         .current_dir(&unpacked)
         .stdin(contents_out))?;
     contents.wait()?;
@@ -143,10 +129,7 @@ fn library_from_debian(release: &str, parts: &Parts) -> Result<()> {
     let destination = parts.library_source();
     let place = destination.parent().context("the library has no folder")?;
     fs::create_dir_all(place).with_context(|| format!("cannot write to {}", place.display()))?;
-    run(Command::new("cp")
-        .arg("-r")
-        .arg(unpacked.join("library"))
-        .arg(place))?;
+    run(Command::new("cp").arg("-r").arg(unpacked.join("library")).arg(place))?;
     fs::remove_dir_all(&folder)?;
     Ok(())
 }
@@ -165,16 +148,9 @@ fn system_packages(packages: &[&str], private: &Path, say: &mut dyn FnMut(&str))
         say(&format!("apt-get install {names}"));
         let install = || {
             let mut apt = Command::new("apt-get");
-            apt.args([
-                "-q",
-                "-y",
-                "-o",
-                "DPkg::Lock::Timeout=600",
-                "--no-install-recommends",
-                "install",
-            ])
-            .args(packages)
-            .env("DEBIAN_FRONTEND", "noninteractive");
+            apt.args(["-q", "-y", "-o", "DPkg::Lock::Timeout=600", "--no-install-recommends", "install"])
+                .args(packages)
+                .env("DEBIAN_FRONTEND", "noninteractive");
             apt
         };
         if run(&mut install()).is_ok() {
@@ -185,70 +161,43 @@ fn system_packages(packages: &[&str], private: &Path, say: &mut dyn FnMut(&str))
         return run(&mut install());
     }
 
-    say(&format!(
-        "not root: unpacking the packages {names} in {}; the system stays as it is",
-        private.display()
-    ));
+    say(&format!("not root: unpacking the packages {names} in {}; the system stays as it is", private.display()));
     unpack_packages(packages, private).with_context(|| {
-        format!(
-            "the packages cannot be unpacked here. Install them as root: `apt-get install {names}`"
-        )
+        format!("the packages cannot be unpacked here. Install them as root: `apt-get install {names}`")
     })
 }
 
 /// Downloads the packages and what they depend on and is not installed, and unpacks them in `private`.
 fn unpack_packages(packages: &[&str], private: &Path) -> Result<()> {
-    let simulated = Command::new("apt-get")
-        .args(["-s", "--no-install-recommends", "install"])
-        .args(packages)
-        .output()?;
+    let simulated =
+        Command::new("apt-get").args(["-s", "--no-install-recommends", "install"]).args(packages).output()?;
     let simulated = String::from_utf8_lossy(&simulated.stdout);
-    let needed: Vec<&str> = simulated
-        .lines()
-        .filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
-        .collect();
+    let needed: Vec<&str> =
+        simulated.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next()).collect();
     if needed.is_empty() {
         bail!("apt-get does not know them (are its package lists empty?)");
     }
 
     let downloads = private.join("packages");
     fs::create_dir_all(&downloads)?;
-    run(Command::new("apt-get")
-        .args(["-q", "download"])
-        .args(&needed)
-        .current_dir(&downloads))?;
+    run(Command::new("apt-get").args(["-q", "download"]).args(&needed).current_dir(&downloads))?;
     for entry in fs::read_dir(&downloads)? {
-        run(Command::new("dpkg-deb")
-            .arg("-x")
-            .arg(entry?.path())
-            .arg(private))?;
+        run(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(private))?;
     }
     fs::remove_dir_all(&downloads)?;
     Ok(())
 }
 
 fn is_root() -> bool {
-    Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 fn succeeds(command: &mut Command) -> bool {
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 fn succeeds_in_time(command: &mut Command, limit: Duration) -> bool {
-    let Ok(mut child) = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-    else {
+    let Ok(mut child) = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
         return false;
     };
     let end = Instant::now() + limit;
@@ -268,14 +217,9 @@ fn succeeds_in_time(command: &mut Command, limit: Duration) -> bool {
 /// Runs a command silently; its output is part of the error.
 fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {name}"))?;
+    let output = command.output().with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {
-        bail!(
-            "{name} failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod driver;
 mod install;
+mod overlay;
 mod parts;
 
 pub use driver::{Driver, TARGET};

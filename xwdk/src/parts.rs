@@ -25,13 +25,7 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Part; 5] = [
-        Part::CoreLibrary,
-        Part::Clang,
-        Part::LibClang,
-        Part::Llvm,
-        Part::MingwHeaders,
-    ];
+    pub const ALL: [Part; 5] = [Part::CoreLibrary, Part::Clang, Part::LibClang, Part::Llvm, Part::MingwHeaders];
 
     /// The Debian package that has it.
     pub fn package(self) -> &'static str {
@@ -48,7 +42,9 @@ impl Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Part::CoreLibrary => "Rust's core and alloc for x86_64-pc-windows-msvc, or their source: the image is made of them",
+            Part::CoreLibrary => {
+                "Rust's core and alloc for x86_64-pc-windows-msvc, or their source: the image is made of them"
+            }
             Part::Clang => "clang: compiles the entry point of the image",
             Part::LibClang => "libclang: wdk-sys reads the kernel's headers with it",
             Part::Llvm => "llvm-lib and llvm-dlltool: make the import libraries",
@@ -70,15 +66,8 @@ impl Parts {
     /// Looks for every part, in the system and in the private folder of the checkout at `root`.
     pub fn find(root: &Path) -> Result<Self> {
         let sysroot = sysroot()?;
-        let mut parts = Self {
-            private: root.join("target/xwdk"),
-            missing: Vec::new(),
-            sysroot,
-        };
-        parts.missing = Part::ALL
-            .into_iter()
-            .filter(|part| !parts.has(*part))
-            .collect();
+        let mut parts = Self { private: root.join("target/xwdk"), missing: Vec::new(), sysroot };
+        parts.missing = Part::ALL.into_iter().filter(|part| !parts.has(*part)).collect();
         Ok(parts)
     }
 
@@ -87,8 +76,7 @@ impl Parts {
         if self.missing.is_empty() {
             return Ok(());
         }
-        let mut message =
-            String::from("the driver image cannot be built, because this is missing:\n");
+        let mut message = String::from("the driver image cannot be built, because this is missing:\n");
         for part in &self.missing {
             message += &format!("  - {part}\n");
         }
@@ -98,12 +86,7 @@ impl Parts {
 
     /// Whether `core` must be compiled, because rustup has not installed it for the target.
     pub fn builds_core(&self) -> bool {
-        !self
-            .sysroot
-            .join("lib/rustlib")
-            .join(TARGET)
-            .join("lib")
-            .is_dir()
+        !self.sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir()
     }
 
     /// `library` of Rust's source, where rustup's `rust-src` puts it.
@@ -130,14 +113,10 @@ impl Parts {
 
     fn has(&self, part: Part) -> bool {
         match part {
-            Part::CoreLibrary => {
-                !self.builds_core() || self.library_source().join("core/src/lib.rs").is_file()
-            }
+            Part::CoreLibrary => !self.builds_core() || self.library_source().join("core/src/lib.rs").is_file(),
             Part::Clang => self.has_program("clang"),
             Part::LibClang => {
-                env::var_os("LIBCLANG_PATH").is_some()
-                    || self.private_libclang().is_some()
-                    || system_libclang()
+                env::var_os("LIBCLANG_PATH").is_some() || self.private_libclang().is_some() || system_libclang()
             }
             Part::Llvm => self.has_program("llvm-lib") && self.has_program("llvm-dlltool"),
             Part::MingwHeaders => [Path::new("/"), &self.private]
@@ -152,8 +131,7 @@ impl Parts {
 
     fn path(&self) -> OsString {
         let system = env::var_os("PATH").unwrap_or_default();
-        let folders =
-            std::iter::once(self.private.join("usr/bin")).chain(env::split_paths(&system));
+        let folders = std::iter::once(self.private.join("usr/bin")).chain(env::split_paths(&system));
         env::join_paths(folders).unwrap_or_default()
     }
 
@@ -165,9 +143,7 @@ impl Parts {
     }
 
     fn private_libclang(&self) -> Option<PathBuf> {
-        self.private_library_folders()
-            .into_iter()
-            .find(|folder| holds_libclang(folder))
+        self.private_library_folders().into_iter().find(|folder| holds_libclang(folder))
     }
 }
 
@@ -182,10 +158,7 @@ fn sysroot() -> Result<PathBuf> {
 }
 
 fn subfolders(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
+    std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
 }
 
 fn holds_libclang(folder: &Path) -> bool {
@@ -198,22 +171,9 @@ fn holds_libclang(folder: &Path) -> bool {
 }
 
 fn system_libclang() -> bool {
-    let fixed = [
-        "/usr/lib",
-        "/usr/lib64",
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/local/lib",
-    ];
+    let fixed = ["/usr/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/local/lib"];
     let versions = subfolders(Path::new("/usr/lib"))
-        .filter(|folder| {
-            folder
-                .file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with("llvm"))
-        })
+        .filter(|folder| folder.file_name().is_some_and(|n| n.to_string_lossy().starts_with("llvm")))
         .map(|folder| folder.join("lib"));
-    fixed
-        .into_iter()
-        .map(PathBuf::from)
-        .chain(versions)
-        .any(|folder| holds_libclang(&folder))
+    fixed.into_iter().map(PathBuf::from).chain(versions).any(|folder| holds_libclang(&folder))
 }

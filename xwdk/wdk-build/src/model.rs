@@ -43,20 +43,14 @@ impl Config {
 /// The manifest beside the lock file above the target folder: the rule that Microsoft's `wdk-build` has.
 fn top_level_manifest() -> PathBuf {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    out_dir
-        .ancestors()
-        .find(|folder| folder.join("Cargo.lock").exists())
-        .unwrap_or(Path::new("."))
-        .join("Cargo.toml")
+    out_dir.ancestors().find(|folder| folder.join("Cargo.lock").exists()).unwrap_or(Path::new(".")).join("Cargo.toml")
 }
 
 fn driver_model(manifest: &str) -> Result<DriverConfig, String> {
     let manifest: toml::Table = manifest.parse().map_err(|e| format!("{e}"))?;
     let model = ["package", "metadata", "wdk", "driver-model"]
         .iter()
-        .try_fold(None, |table: Option<&toml::Table>, key| {
-            table.unwrap_or(&manifest).get(*key)?.as_table().map(Some)
-        })
+        .try_fold(None, |table: Option<&toml::Table>, key| table.unwrap_or(&manifest).get(*key)?.as_table().map(Some))
         .flatten()
         .ok_or("has no [package.metadata.wdk.driver-model]")?;
 
@@ -74,9 +68,7 @@ fn driver_model(manifest: &str) -> Result<DriverConfig, String> {
             target_kmdf_version_minor: version("target-kmdf-version-minor")?,
             minimum_kmdf_version_minor: None,
         })),
-        other => Err(format!(
-            "driver-type {other:?}: only WDM and KMDF drivers can be built without the WDK"
-        )),
+        other => Err(format!("driver-type {other:?}: only WDM and KMDF drivers can be built without the WDK")),
     }
 }
 
@@ -91,10 +83,7 @@ mod tests {
         let Ok(DriverConfig::Kmdf(kmdf)) = driver_model(manifest) else {
             panic!("not a KMDF driver");
         };
-        assert_eq!(
-            (kmdf.kmdf_version_major, kmdf.target_kmdf_version_minor),
-            (1, 15)
-        );
+        assert_eq!((kmdf.kmdf_version_major, kmdf.target_kmdf_version_minor), (1, 15));
     }
 
     #[test]
