@@ -1,0 +1,219 @@
+//! Data flows and the contexts that callouts attach to them.
+//!
+//! A flow's handle is the position of its cell and the cell's generation, so that a handle of a flow that has ended is
+//! recognised, whatever has taken its place. Cells are never freed, only used again.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use fwps::sys::*;
+
+use super::callouts::Callout;
+use crate::kernel::lock;
+
+const CHUNK: usize = 1 << 12;
+const CHUNKS: usize = 1 << 14;
+/// How many free cells a thread takes at once.
+const BATCH: usize = 64;
+
+/// A flow's place.
+#[derive(Default)]
+pub(crate) struct Cell {
+    /// Odd while a flow lives here.
+    generation: AtomicU32,
+    /// Number of contexts; read without the lock, to pass flows that have none.
+    count: AtomicU32,
+    /// What the flow's thread is classifying right now: callout id and layer, or 0.
+    active: AtomicU64,
+    contexts: Mutex<Vec<Context>>,
+}
+
+struct Context {
+    layer: u16,
+    callout: Arc<Callout>,
+    value: u64,
+    /// Removed while its callout was being called; the end of that call deletes it.
+    deleting: bool,
+}
+
+/// A live flow: its cell, for as long as it is not ended.
+#[derive(Clone, Copy)]
+pub(crate) struct Flow {
+    pub handle: u64,
+}
+
+pub(crate) struct Flows {
+    chunks: Box<[OnceLock<Box<[Cell]>>]>,
+    free: Mutex<Free>,
+}
+
+#[derive(Default)]
+struct Free {
+    cells: Vec<u32>,
+    /// Cells that exist.
+    made: u32,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        Flows { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(), free: Mutex::default() }
+    }
+}
+
+/// A thread's stock of free cells, so that beginning and ending flows seldom takes a lock.
+#[derive(Default)]
+pub(crate) struct FreeCells(Vec<u32>);
+
+/// The call that a flow's thread makes now; ending it deletes what was removed meanwhile.
+const NOTHING: u64 = 0;
+
+fn activity(callout: u32, layer: u16) -> u64 {
+    u64::from(callout) << 16 | u64::from(layer)
+}
+
+impl Flows {
+    fn cell(&self, handle: u64) -> Option<&Cell> {
+        let index = (handle as u32).wrapping_sub(1) as usize;
+        let cell = self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)?;
+        (cell.generation.load(Ordering::Acquire) == (handle >> 32) as u32).then_some(cell)
+    }
+
+    /// Begins a flow. `None`: there are too many.
+    pub fn begin(&self, stock: &mut FreeCells) -> Option<u64> {
+        if stock.0.is_empty() {
+            let mut free = lock(&self.free);
+            if free.cells.is_empty() {
+                let chunk = free.made as usize / CHUNK;
+                self.chunks.get(chunk)?.get_or_init(|| (0..CHUNK).map(|_| Cell::default()).collect());
+                free.cells.extend((free.made..free.made + CHUNK as u32).rev());
+                free.made += CHUNK as u32;
+            }
+            let rest = free.cells.len().saturating_sub(BATCH);
+            stock.0.extend(free.cells.drain(rest..));
+        }
+        let index = stock.0.pop()?;
+        let cell = self.chunks[index as usize / CHUNK].get()?.get(index as usize % CHUNK)?;
+        let generation = cell.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        Some(u64::from(generation) << 32 | u64::from(index + 1))
+    }
+
+    /// Ends a flow: detaches its contexts and calls their flowDeleteFn.
+    pub fn end(&self, handle: u64, stock: &mut FreeCells) {
+        let Some(cell) = self.cell(handle) else { return };
+        let contexts = {
+            let mut contexts = lock(&cell.contexts);
+            // From here on the handle is stale, so nothing is attached any more.
+            cell.generation.fetch_add(1, Ordering::AcqRel);
+            cell.count.store(0, Ordering::Release);
+            core::mem::take(&mut *contexts)
+        };
+        for context in contexts {
+            // A stopped lab calls nothing; the context is uncounted either way.
+            let _ = context.callout.flow_deleted(context.layer, context.value);
+        }
+        stock.0.push(handle as u32 - 1);
+        if stock.0.len() > 4 * BATCH {
+            lock(&self.free).cells.extend(stock.0.drain(BATCH..));
+        }
+    }
+
+    /// The context of `callout` on a flow, 0 if there is none, for a classify that begins now and ends with [`Flows::leave`].
+    #[inline]
+    pub fn enter(&self, handle: u64, layer: u16, callout: u32) -> u64 {
+        match self.cell(handle) {
+            Some(cell) if cell.count.load(Ordering::Acquire) != 0 => cell.enter(layer, callout),
+            _ => 0,
+        }
+    }
+
+    /// Ends what [`Flows::enter`] began, if that returned a context.
+    #[inline]
+    pub fn leave(&self, handle: u64, context: u64) {
+        if context != 0
+            && let Some(cell) = self.cell(handle)
+        {
+            cell.leave();
+        }
+    }
+
+    /// `FwpsFlowAssociateContext0`, once its parameters have been checked. The caller is inside a call of `callout`, or has
+    /// entered it, so it cannot be unregistered meanwhile.
+    pub fn associate(&self, handle: u64, layer: u16, callout: &Arc<Callout>, value: u64) -> NTSTATUS {
+        let Some(cell) = self.cell(handle) else { return STATUS_INVALID_PARAMETER };
+        let mut contexts = lock(&cell.contexts);
+        if cell.generation.load(Ordering::Acquire) != (handle >> 32) as u32 {
+            return STATUS_INVALID_PARAMETER;
+        }
+        if contexts.iter().any(|context| context.is(layer, callout.id)) {
+            return STATUS_OBJECT_NAME_EXISTS;
+        }
+        callout.contexts.fetch_add(1, Ordering::SeqCst);
+        contexts.push(Context { layer, callout: callout.clone(), value, deleting: false });
+        cell.count.store(contexts.len() as u32, Ordering::Release);
+        STATUS_SUCCESS
+    }
+
+    /// `FwpsFlowRemoveContext0`.
+    pub fn remove(&self, handle: u64, layer: u16, callout: u32) -> NTSTATUS {
+        let Some(cell) = self.cell(handle) else { return STATUS_UNSUCCESSFUL };
+        let context = {
+            let mut contexts = lock(&cell.contexts);
+            if cell.generation.load(Ordering::Acquire) != (handle >> 32) as u32 {
+                return STATUS_UNSUCCESSFUL;
+            }
+            let Some(position) = contexts.iter().position(|context| context.is(layer, callout)) else {
+                return STATUS_UNSUCCESSFUL;
+            };
+            if cell.active.load(Ordering::Acquire) == activity(callout, layer) {
+                // Whoever is classifying may be using the context: it is deleted when that call ends.
+                contexts[position].deleting = true;
+                return STATUS_PENDING;
+            }
+            let context = contexts.swap_remove(position);
+            cell.count.store(contexts.len() as u32, Ordering::Release);
+            context
+        };
+        let _ = context.callout.flow_deleted(context.layer, context.value);
+        STATUS_SUCCESS
+    }
+
+    /// Whether a handle names a live flow.
+    pub fn is_live(&self, handle: u64) -> bool {
+        self.cell(handle).is_some()
+    }
+}
+
+impl Context {
+    /// A context that is being deleted is not there any more for whoever looks.
+    fn is(&self, layer: u16, callout: u32) -> bool {
+        self.layer == layer && self.callout.id == callout && !self.deleting
+    }
+}
+
+// A flow is classified by one thread at a time, so `active` has one writer; it is written under the lock, under which
+// `remove` reads it.
+impl Cell {
+    fn enter(&self, layer: u16, callout: u32) -> u64 {
+        let contexts = lock(&self.contexts);
+        match contexts.iter().find(|context| context.is(layer, callout)) {
+            Some(context) => {
+                self.active.store(activity(callout, layer), Ordering::Release);
+                context.value
+            }
+            None => 0,
+        }
+    }
+
+    fn leave(&self) {
+        let removed: Vec<Context> = {
+            let mut contexts = lock(&self.contexts);
+            self.active.store(NOTHING, Ordering::Release);
+            let removed = contexts.extract_if(.., |context| context.deleting).collect();
+            self.count.store(contexts.len() as u32, Ordering::Release);
+            removed
+        };
+        for context in removed {
+            let _ = context.callout.flow_deleted(context.layer, context.value);
+        }
+    }
+}
