@@ -50,6 +50,14 @@ macro_rules! callback {
         $(#[$meta])*
         $vis type $name = unsafe extern "system" fn($($args)*) $(-> $ret)?;
     };
+    ($(#[$meta:meta])* $vis:vis unsafe fn $name:ident<const $index:ident: $ty:ty>($($args:tt)*) $(-> $ret:ty)? $body:block) => {
+        #[cfg(target_arch = "x86_64")]
+        $(#[$meta])*
+        $vis unsafe extern "win64" fn $name<const $index: $ty>($($args)*) $(-> $ret)? $body
+        #[cfg(not(target_arch = "x86_64"))]
+        $(#[$meta])*
+        $vis unsafe extern "system" fn $name<const $index: $ty>($($args)*) $(-> $ret)? $body
+    };
     ($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($args:tt)*) $(-> $ret:ty)? $body:block) => {
         #[cfg(target_arch = "x86_64")]
         $(#[$meta])*

@@ -17,10 +17,7 @@ fn is_known_elsewhere(name: &str) -> bool {
 
 fn measured(json: &str) -> Map<String, Value> {
     let file: Value = serde_json::from_str(json).expect("measured facts are JSON");
-    file["data"]
-        .as_object()
-        .expect("`data` is an object")
-        .clone()
+    file["data"].as_object().expect("`data` is an object").clone()
 }
 
 /// `pub const NAME: TYPE = EXPRESSION;` as (NAME, EXPRESSION), whatever the line breaks.
@@ -34,21 +31,14 @@ fn declared(source: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 fn number(expression: &str) -> i128 {
-    let digits = expression
-        .split_once("_u32")
-        .map_or(expression, |(digits, _)| digits)
-        .replace('_', "");
+    let digits = expression.split_once("_u32").map_or(expression, |(digits, _)| digits).replace('_', "");
     let unsigned = match digits.strip_prefix("0x") {
         Some(hex) => i128::from_str_radix(hex, 16),
         None => digits.parse(),
     }
     .unwrap_or_else(|_| panic!("{expression} is not a number"));
     // NTSTATUS values are signed, and measured so.
-    if expression.ends_with("NTSTATUS") {
-        i128::from(unsigned as u32 as i32)
-    } else {
-        unsigned
-    }
+    if expression.ends_with("NTSTATUS") { i128::from(unsigned as u32 as i32) } else { unsigned }
 }
 
 #[test]
@@ -61,10 +51,7 @@ fn every_constant_has_the_value_of_the_headers() {
                 let expected = i128::from(value);
                 let got = number(expression);
                 // Flags with the top bit set were measured as signed `int`.
-                assert!(
-                    got == expected || got == i128::from(value as u32),
-                    "{name} is {expected:#x}, not {got:#x}"
-                );
+                assert!(got == expected || got == i128::from(value as u32), "{name} is {expected:#x}, not {got:#x}");
                 compared += 1;
             }
             None => assert!(is_known_elsewhere(name), "{name} was not measured"),
@@ -78,11 +65,7 @@ fn every_key_is_the_key_of_the_headers() {
     let facts = measured(include_str!("data/wdk-facts/guids.json"));
     let mut compared = 0;
     for (name, expression) in declared(include_str!("../src/sys/guids.rs")) {
-        let hex: String = expression
-            .chars()
-            .skip_while(|&c| c != 'x')
-            .filter(char::is_ascii_hexdigit)
-            .collect();
+        let hex: String = expression.chars().skip_while(|&c| c != 'x').filter(char::is_ascii_hexdigit).collect();
         let key: String = facts
             .get(name)
             .and_then(Value::as_str)
@@ -100,10 +83,7 @@ fn every_key_is_the_key_of_the_headers() {
 fn a_guid_is_laid_out_as_windows_does() {
     use fwps::sys::GUID;
     let key = GUID::from_u128(0xc38d57d1_05a7_4c33_904f_7fbceee60e82);
-    assert_eq!(
-        (key.data1, key.data2, key.data3),
-        (0xc38d57d1, 0x05a7, 0x4c33)
-    );
+    assert_eq!((key.data1, key.data2, key.data3), (0xc38d57d1, 0x05a7, 0x4c33));
     assert_eq!(key.data4, [0x90, 0x4f, 0x7f, 0xbc, 0xee, 0xe6, 0x0e, 0x82]);
     assert_eq!(key.to_u128(), 0xc38d57d1_05a7_4c33_904f_7fbceee60e82);
 }

@@ -1,0 +1,148 @@
+//! The callouts that the driver registers, and how their keys are made.
+
+/// What a callout does with the traffic that a filter sends to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// Counts, and lets others decide. Named only by the driver's own filters: its callout object belongs to the driver's
+    /// dynamic session, and no other session may refer to it.
+    Monitor = 0,
+    /// Counts, and lets others decide; for filters that a program adds.
+    Inspect = 1,
+    /// Blocks, as far as the right to decide is left.
+    Block = 2,
+    /// Permits, as far as the right to decide is left.
+    Permit = 3,
+}
+
+impl Role {
+    pub const ALL: [Role; 4] = [Role::Monitor, Role::Inspect, Role::Block, Role::Permit];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::Monitor => "monitor",
+            Role::Inspect => "inspect",
+            Role::Block => "block",
+            Role::Permit => "permit",
+        }
+    }
+}
+
+/// A layer at which the driver has callouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Layer {
+    AleAuthConnectV4 = 0,
+    AleAuthConnectV6 = 1,
+    AleAuthRecvAcceptV4 = 2,
+    AleAuthRecvAcceptV6 = 3,
+    InboundTransportV4 = 4,
+    InboundTransportV6 = 5,
+    OutboundTransportV4 = 6,
+    OutboundTransportV6 = 7,
+}
+
+impl Layer {
+    pub const ALL: [Layer; 8] = [
+        Layer::AleAuthConnectV4,
+        Layer::AleAuthConnectV6,
+        Layer::AleAuthRecvAcceptV4,
+        Layer::AleAuthRecvAcceptV6,
+        Layer::InboundTransportV4,
+        Layer::InboundTransportV6,
+        Layer::OutboundTransportV4,
+        Layer::OutboundTransportV6,
+    ];
+
+    /// The `FWPM_LAYER_*` key (fwpmu.h).
+    pub const fn key(self) -> u128 {
+        match self {
+            Layer::AleAuthConnectV4 => 0xc38d57d1_05a7_4c33_904f_7fbceee60e82,
+            Layer::AleAuthConnectV6 => 0x4a72393b_319f_44bc_84c3_ba54dcb3b6b4,
+            Layer::AleAuthRecvAcceptV4 => 0xe1cd9fe7_f4b5_4273_96c0_592e487b8650,
+            Layer::AleAuthRecvAcceptV6 => 0xa3b42c97_9f04_4672_b87e_cee9c483257f,
+            Layer::InboundTransportV4 => 0x5926dfc8_e3cf_4426_a283_dc393f5d0f9d,
+            Layer::InboundTransportV6 => 0x634a869f_fc23_4b90_b0c1_bf620a36ae6f,
+            Layer::OutboundTransportV4 => 0x09e61aea_d214_46e2_9b21_b26b0b2f28c8,
+            Layer::OutboundTransportV6 => 0xe1735bde_013f_4655_b351_a49e15762df0,
+        }
+    }
+
+    /// The run-time id, `FWPS_LAYER_*` (fwpsk.h).
+    pub const fn id(self) -> u16 {
+        match self {
+            Layer::AleAuthConnectV4 => 48,
+            Layer::AleAuthConnectV6 => 50,
+            Layer::AleAuthRecvAcceptV4 => 44,
+            Layer::AleAuthRecvAcceptV6 => 46,
+            Layer::InboundTransportV4 => 12,
+            Layer::InboundTransportV6 => 14,
+            Layer::OutboundTransportV4 => 16,
+            Layer::OutboundTransportV6 => 18,
+        }
+    }
+
+    /// The layer's name without its `FWPM_LAYER_` prefix.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Layer::AleAuthConnectV4 => "ALE_AUTH_CONNECT_V4",
+            Layer::AleAuthConnectV6 => "ALE_AUTH_CONNECT_V6",
+            Layer::AleAuthRecvAcceptV4 => "ALE_AUTH_RECV_ACCEPT_V4",
+            Layer::AleAuthRecvAcceptV6 => "ALE_AUTH_RECV_ACCEPT_V6",
+            Layer::InboundTransportV4 => "INBOUND_TRANSPORT_V4",
+            Layer::InboundTransportV6 => "INBOUND_TRANSPORT_V6",
+            Layer::OutboundTransportV4 => "OUTBOUND_TRANSPORT_V4",
+            Layer::OutboundTransportV6 => "OUTBOUND_TRANSPORT_V6",
+        }
+    }
+}
+
+/// One callout: a role at a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Callout {
+    pub role: Role,
+    pub layer: Layer,
+}
+
+/// Number of callouts that the driver registers.
+pub const COUNT: usize = Role::ALL.len() * Layer::ALL.len();
+
+/// All callouts, by index.
+pub const CALLOUTS: [Callout; COUNT] = {
+    let mut all = [Callout::at(0); COUNT];
+    let mut index = 1;
+    while index < COUNT {
+        all[index] = Callout::at(index);
+        index += 1;
+    }
+    all
+};
+
+impl Callout {
+    /// The callout at `index` of [`CALLOUTS`]; `index` must be below [`COUNT`].
+    pub const fn at(index: usize) -> Callout {
+        Callout { role: Role::ALL[index / Layer::ALL.len()], layer: Layer::ALL[index % Layer::ALL.len()] }
+    }
+
+    pub const fn index(self) -> usize {
+        self.role as usize * Layer::ALL.len() + self.layer as usize
+    }
+
+    /// `calloutKey`: under it the driver registers the callout, and filters name it.
+    pub const fn key(self) -> u128 {
+        0x706f7374_6572_4e00_8001_000000000000 | (self.role as u128) << 8 | self.layer as u128
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_callout_has_its_own_index_and_key() {
+        for (index, callout) in CALLOUTS.iter().enumerate() {
+            assert_eq!(callout.index(), index);
+            assert!(CALLOUTS[..index].iter().all(|other| other.key() != callout.key()));
+        }
+    }
+}
