@@ -24,8 +24,10 @@ use fwps::sys::*;
 use postern_engine::layers;
 use uuid::Uuid;
 
+use super::Owner;
 use crate::call::{CallContext, Stopped, call_image};
 use crate::nt::DISPATCH_LEVEL;
+use crate::thread;
 
 const REGISTERED: u8 = 0;
 const PROBING: u8 = 1;
@@ -59,8 +61,7 @@ unsafe impl Sync for Registration {}
 pub(crate) struct Callout {
     pub id: u32,
     pub registration: Registration,
-    /// Service name of the driver that registered it.
-    pub driver: String,
+    pub owner: Owner,
     /// How reports call it.
     pub name: String,
     state: AtomicU8,
@@ -96,12 +97,12 @@ pub(crate) enum Refusal {
 }
 
 impl Callout {
-    pub fn new(id: u32, registration: Registration, driver: String, processors: u32) -> Callout {
+    pub fn new(id: u32, registration: Registration, owner: Owner, processors: u32) -> Callout {
         Callout {
             id,
-            name: format!("callout {{{}}} (id {id}) of driver {driver}", registration.key),
+            name: format!("callout {{{}}} (id {id}) of driver {}", registration.key, owner.driver),
             registration,
-            driver,
+            owner,
             state: AtomicU8::new(REGISTERED),
             contexts: AtomicU64::new(0),
             calls: (0..processors.max(1)).map(|_| Counter::default()).collect(),
@@ -140,6 +141,15 @@ impl Callout {
             || self.calls.iter().any(|counter| counter.0.load(Ordering::SeqCst) != 0);
         self.state.store(if busy { REGISTERED } else { UNREGISTERED }, Ordering::SeqCst);
         if busy { Err(Refusal::Busy) } else { Ok(()) }
+    }
+
+    /// Waits until every call has ended that began before. Calls that begin meanwhile are not waited for.
+    pub fn quiesce(&self) {
+        for counter in &self.calls {
+            while counter.0.load(Ordering::SeqCst) != 0 && !thread::page().stopped() {
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// Calls flowDeleteFn for a context that has been detached from its flow, then uncounts the context.

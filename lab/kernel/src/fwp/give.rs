@@ -12,6 +12,7 @@ use postern_engine::objects::{
 use uuid::Uuid;
 
 use super::marshal::guid;
+use crate::export;
 use crate::kernel::lock;
 
 /// Memory that one structure and all that it points to live in.
@@ -23,7 +24,7 @@ pub(crate) struct Arena {
 // An arena's blocks are reached by address only; the boxes keep them in place.
 impl Arena {
     /// Moves `values` into the arena. The address is aligned for every type of this API.
-    fn put_all<T: Copy>(&mut self, values: &[T]) -> *mut T {
+    pub fn put_all<T: Copy>(&mut self, values: &[T]) -> *mut T {
         const { assert!(align_of::<T>() <= align_of::<u128>()) };
         let mut block = vec![0u128; size_of_val(values).div_ceil(size_of::<u128>()).max(1)].into_boxed_slice();
         let address = block.as_mut_ptr().cast::<T>();
@@ -174,7 +175,7 @@ impl Arena {
         }
     }
 
-    fn uint64(&mut self, value: u64) -> FWP_VALUE0 {
+    pub fn uint64(&mut self, value: u64) -> FWP_VALUE0 {
         FWP_VALUE0 { r#type: FWP_UINT64, Anonymous: FWP_VALUE0_0 { uint64: self.put(value) } }
     }
 
@@ -283,30 +284,29 @@ fn action(action: Action) -> FWPM_ACTION0 {
 /// What images hold and have not freed, by address.
 #[derive(Default)]
 pub(crate) struct Given {
-    arenas: Mutex<HashMap<u64, Given1>>,
+    arenas: Mutex<HashMap<u64, Gift>>,
 }
 
-struct Given1 {
+struct Gift {
     _memory: Arena,
+    /// The function that returned it.
     by: &'static str,
-    driver: String,
+    image: u64,
 }
 
 impl Given {
-    /// Keeps what `make` builds, on behalf of the function `by`, and returns its address.
-    pub fn give<T: Copy>(&self, by: &'static str, driver: String, make: impl FnOnce(&mut Arena) -> T) -> *mut T {
+    /// Keeps what `make` builds and returns its address.
+    pub fn give<T: Copy>(&self, make: impl FnOnce(&mut Arena) -> T) -> *mut T {
         let mut arena = Arena::default();
         let value = make(&mut arena);
         let address = arena.put(value);
-        lock(&self.arenas).insert(address as u64, Given1 { _memory: arena, by, driver });
+        lock(&self.arenas).insert(address as u64, Gift { _memory: arena, by: export::current_name(), image: super::owner().image });
         address
     }
 
     /// An array of pointers, each to one structure, as the enumeration functions return.
     pub fn give_all<T: Copy, U>(
         &self,
-        by: &'static str,
-        driver: String,
         items: &[U],
         make: impl Fn(&mut Arena, &U) -> T,
     ) -> *mut *mut T {
@@ -319,7 +319,7 @@ impl Given {
             })
             .collect();
         let address = arena.put_all(&pointers);
-        lock(&self.arenas).insert(address as u64, Given1 { _memory: arena, by, driver });
+        lock(&self.arenas).insert(address as u64, Gift { _memory: arena, by: export::current_name(), image: super::owner().image });
         address
     }
 
@@ -328,8 +328,11 @@ impl Given {
         lock(&self.arenas).remove(&address).is_some()
     }
 
-    /// The functions whose results `driver` has not freed, one entry for each.
-    pub fn leaks(&self, driver: &str) -> Vec<&'static str> {
-        lock(&self.arenas).values().filter(|given| given.driver == driver).map(|given| given.by).collect()
+    pub fn left_behind(&self, image: u64) -> Vec<String> {
+        lock(&self.arenas)
+            .values()
+            .filter(|gift| gift.image == image)
+            .map(|gift| format!("what {} returned was not freed with FwpmFreeMemory0", gift.by))
+            .collect()
     }
 }
