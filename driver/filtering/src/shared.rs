@@ -102,7 +102,7 @@ impl Tally {
         self.begun.fetch_add(1, Ordering::Relaxed);
     }
     pub fn end(&self) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.ended.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -5,7 +5,9 @@
 //! stays for as long as a device object of the driver does.
 
 use core::ffi::c_void;
+use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::Ordering;
 
 use wdk_sys::ntddk::{IoAllocateWorkItem, IoFreeWorkItem, IoQueueWorkItem, KeDelayExecutionThread};
 use wdk_sys::{_IO_WORKITEM, _MODE, _WORK_QUEUE_TYPE, DEVICE_OBJECT, LARGE_INTEGER, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
@@ -35,6 +37,21 @@ impl WorkItem {
         Ok(WorkItem(item))
     }
 
+    /// The item as a callback's context.
+    pub fn as_context(&self) -> *mut c_void {
+        self.0.as_ptr().cast()
+    }
+
+    /// The item of a callback's context, borrowed.
+    ///
+    /// # Safety
+    ///
+    /// `context` came from [`WorkItem::as_context`], and the item lives for as long as the result is used.
+    pub unsafe fn from_context(context: *mut c_void) -> ManuallyDrop<Self> {
+        // SAFETY: the caller's promise; an item's address is not null.
+        ManuallyDrop::new(WorkItem(unsafe { NonNull::new_unchecked(context.cast()) }))
+    }
+
     /// Has `routine` called on a system thread; it ends with [`done`]. IRQL: at most DISPATCH_LEVEL.
     ///
     /// # Safety
@@ -55,9 +72,16 @@ impl Drop for WorkItem {
     }
 }
 
-/// Says that a routine has done its work, and uses nothing of ours from here on.
+/// Says that a routine has done its work: from here on it uses nothing of ours but its own instructions.
 pub fn done() {
     WORK.end();
+}
+
+/// Waits until everything that was queued is done. Nothing may queue any more. IRQL: PASSIVE_LEVEL.
+pub fn wait_until_done() {
+    while WORK.ended.load(Ordering::Acquire) != WORK.begun.load(Ordering::Acquire) {
+        pause(1);
+    }
 }
 
 /// Waits for some milliseconds. IRQL: at most APC_LEVEL.
