@@ -260,9 +260,7 @@ pub(crate) unsafe fn invoke<A: Arguments>(
     page.irql.set(irql);
     page.innermost.set(&raw const frame);
     // SAFETY: the caller vouches for function and arguments; the frame and the slots outlive the call.
-    let exit = unsafe {
-        postern_lab_invoke(&raw mut frame, function, slots.as_ptr(), u32::from(A::COUNT > 4))
-    };
+    let exit = unsafe { postern_lab_invoke(&raw mut frame, function, slots.as_ptr(), u32::from(A::COUNT > 4)) };
     page.innermost.set(frame.previous);
     if exit.left_by != 0 {
         return left(page, &frame, context, exit.left_by);
@@ -290,4 +288,91 @@ fn left(page: &ThreadPage, frame: &Frame, context: &CallContext<'_>, why: u64) -
     page.spin_locks.set(frame.spin_locks);
     page.critical_regions.set(frame.critical_regions);
     if why == LEAVE_THREAD { Exit::ThreadTerminated } else { Exit::Stopped }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Lab};
+
+    extern "win64" fn weigh(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64, h: u64, i: u64, j: u64) -> u64 {
+        [a, b, c, d, e, f, g, h, i, j].iter().zip(1..).map(|(value, weight)| value * weight).sum()
+    }
+
+    extern "win64" fn seven(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64) -> u64 {
+        a + 10 * b + 100 * c + 1000 * d + 10000 * e + 100_000 * f + 1_000_000 * g
+    }
+
+    extern "win64" fn leave_raised() -> u64 {
+        crate::irql::raise(2);
+        1
+    }
+
+    extern "win64" fn stop() -> u64 {
+        crate::report::bugcheck(0xE2, [1, 2, 3, 4], "asked to")
+    }
+
+    const CONTEXT: CallContext<'static> = CallContext { what: "test", object: "nobody", at: "" };
+
+    #[test]
+    fn arguments_arrive_in_order() {
+        let lab = Lab::start(Config::default());
+        lab.enter(|| {
+            let ten = (1u64, 2u64, 3u64, 4u64, 5u64, 6u64, 7u64, 8u64, 9u64, 10u64);
+            // SAFETY: the function takes ten integers.
+            let sum = unsafe { call_image(&CONTEXT, 0, weigh as *const (), ten) };
+            assert_eq!(sum, Ok(385));
+            let digits = (7u8, 6u32, 5u64, 4u64, 3i32, 2u64, 1u64);
+            // SAFETY: the function takes seven integers.
+            let sum = unsafe { call_image(&CONTEXT, 2, seven as *const (), digits) };
+            assert_eq!(sum, Ok(1_234_567));
+        });
+    }
+
+    #[test]
+    fn an_irql_left_raised_is_reported_and_mended() {
+        let lab = Lab::start(Config::default());
+        // SAFETY: the function takes nothing.
+        lab.enter(|| unsafe { call_image(&CONTEXT, 0, leave_raised as *const (), ()) }).unwrap();
+        assert_eq!(lab.enter(crate::irql::current), 0);
+        let violations = lab.violations();
+        assert_eq!(violations.len(), 1, "{violations:?}");
+        assert_eq!(violations[0].what, "test was entered at PASSIVE_LEVEL and returned at DISPATCH_LEVEL");
+    }
+
+    #[test]
+    fn a_bug_check_stops_the_lab_and_not_the_process() {
+        let lab = Lab::start(Config::default());
+        lab.enter(|| {
+            // SAFETY: the function takes nothing.
+            assert_eq!(unsafe { call_image(&CONTEXT, 0, stop as *const (), ()) }, Err(Stopped));
+            // SAFETY: as above.
+            assert_eq!(unsafe { call_image(&CONTEXT, 0, seven as *const (), ()) }, Err(Stopped));
+        });
+        assert!(lab.stopped());
+        assert!(lab.violations()[0].what.starts_with("MANUALLY_INITIATED_CRASH"));
+    }
+
+    #[test]
+    #[ignore = "a measurement"]
+    fn cost_of_a_call() {
+        let lab = Lab::start(Config::default());
+        lab.enter(|| {
+            for _ in 0..3 {
+                let start = std::time::Instant::now();
+                for n in 0..10_000_000u64 {
+                    let arguments = (n, n, n, n, n, n, n);
+                    // SAFETY: the function takes seven integers.
+                    std::hint::black_box(unsafe { call_image(&CONTEXT, 2, seven as *const (), arguments) }).unwrap();
+                }
+                let ours = start.elapsed() / 10_000_000;
+                let plain = std::hint::black_box(seven as extern "win64" fn(u64, u64, u64, u64, u64, u64, u64) -> u64);
+                let start = std::time::Instant::now();
+                for n in 0..10_000_000u64 {
+                    std::hint::black_box(plain(n, n, n, n, n, n, n));
+                }
+                println!("call_image {ours:?}, plain {:?}", start.elapsed() / 10_000_000);
+            }
+        });
+    }
 }

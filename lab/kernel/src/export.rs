@@ -3,6 +3,23 @@
 //! A function is handed out as a small stub that notes the caller's return address and the function's
 //! number in the thread's page, then jumps on. So every report knows which call it is about and where it
 //! came from, for two stores a call.
+//!
+//! An import is an `extern "win64"` function with the exported name, listed in its module's table:
+//!
+//! ```ignore
+//! pub(crate) const EXPORTS: &[Export] = exports![FwpsFlowAbort0];
+//!
+//! extern "win64" fn FwpsFlowAbort0(flow: u64) -> NtStatus {
+//!     irql::require_irql(DISPATCH_LEVEL);           // contract
+//!     if let Some(status) = inject::faulted() {     // injected faults
+//!         return status;
+//!     }
+//!     thread::current().fwp.abort(flow)             // the kernel that this thread is in
+//! }
+//! ```
+//!
+//! It takes pointers as [`crate::ptr::Ptr`], reads all of the driver's memory before it takes a lock of the
+//! lab, and holds no lock when it calls into an image or reports a bug check.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -91,9 +108,7 @@ impl Exports {
         if found.is_some() || !KERNEL_MODULES.contains(&module.as_str()) {
             return found;
         }
-        KERNEL_MODULES
-            .iter()
-            .find_map(|module| self.by_name.get(&((*module).to_string(), name)).copied())
+        KERNEL_MODULES.iter().find_map(|module| self.by_name.get(&((*module).to_string(), name)).copied())
     }
 
     pub fn knows_module(&self, module: &str) -> bool {
@@ -103,11 +118,7 @@ impl Exports {
 
     fn build() -> Exports {
         let modules = crate::modules();
-        let functions: usize = modules
-            .iter()
-            .flat_map(|module| module.tables.iter())
-            .map(|table| table.len())
-            .sum();
+        let functions: usize = modules.iter().flat_map(|module| module.tables.iter()).map(|table| table.len()).sum();
         let size = (functions * STUB).next_multiple_of(4096);
         // SAFETY: a fresh private mapping.
         let stubs = unsafe {

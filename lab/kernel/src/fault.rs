@@ -31,16 +31,8 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    pub const NONE: Fault = Fault {
-        signal: 0,
-        code: 0,
-        address: 0,
-        rip: 0,
-        rsp: 0,
-        write: false,
-        execute: false,
-        stack: [0; STACK_WORDS],
-    };
+    pub const NONE: Fault =
+        Fault { signal: 0, code: 0, address: 0, rip: 0, rsp: 0, write: false, execute: false, stack: [0; STACK_WORDS] };
 }
 
 const SIGNALS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
@@ -92,8 +84,7 @@ impl SignalStack {
         };
         assert!(base != libc::MAP_FAILED, "no memory for a signal stack");
         let new = libc::stack_t { ss_sp: base, ss_flags: 0, ss_size: SIGNAL_STACK };
-        let mut previous =
-            libc::stack_t { ss_sp: core::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+        let mut previous = libc::stack_t { ss_sp: core::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
         // SAFETY: both are valid; the mapping lives until `leave`.
         unsafe { libc::sigaltstack(&raw const new, &raw mut previous) };
         SignalStack { base, previous }
@@ -235,9 +226,7 @@ pub(crate) fn describe(fault: &Fault, context: &CallContext<'_>) -> (Finding, Op
         return (
             Finding {
                 kind: Kind::LateCall,
-                what: format!(
-                    "call into the unloaded image {place}{by}: {context}, after the driver was unloaded"
-                ),
+                what: format!("call into the unloaded image {place}{by}: {context}, after the driver was unloaded"),
                 remedy: "end this kind of call before DriverUnload returns".into(),
             },
             Some(place),

@@ -8,9 +8,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use object::LittleEndian as LE;
 use object::pe;
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, Import, PeFile64};
-use object::LittleEndian as LE;
 
 use crate::export;
 use crate::kernel::{lock, next_number};
@@ -28,7 +28,9 @@ pub enum ImageError {
     Machine { found: u16 },
     #[error("the image's subsystem is {found}; a driver's is native (1): link it with /SUBSYSTEM:NATIVE")]
     Subsystem { found: u16 },
-    #[error("the image has no relocations, so it can only run at its preferred address: link it with /DYNAMICBASE or --enable-reloc-section")]
+    #[error(
+        "the image has no relocations, so it can only run at its preferred address: link it with /DYNAMICBASE or --enable-reloc-section"
+    )]
     NoRelocations,
     #[error("section {name} lies at {start:#x}..{end:#x}, {what}")]
     Section { name: String, start: u64, end: u64, what: String },
@@ -59,9 +61,8 @@ struct Range {
 }
 
 const RANGES: usize = 1024;
-static RESERVED: [Range; RANGES] = [const {
-    Range { state: AtomicU32::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0) }
-}; RANGES];
+static RESERVED: [Range; RANGES] =
+    [const { Range { state: AtomicU32::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0) } }; RANGES];
 static HIGHEST: AtomicUsize = AtomicUsize::new(0);
 
 /// What only reports need, by start address.
@@ -103,11 +104,7 @@ pub(crate) fn place(address: u64) -> Option<Place> {
     let start = range_of(address)?.start.load(Ordering::Relaxed);
     let details = lock(&DETAILS).get(&start)?.clone();
     let offset = address - start;
-    let symbol = details
-        .symbols
-        .range(..=offset)
-        .next_back()
-        .map(|(at, name)| (name.clone(), offset - at));
+    let symbol = details.symbols.range(..=offset).next_back().map(|(at, name)| (name.clone(), offset - at));
     Some(Place { image: details.name.clone(), offset, symbol })
 }
 
@@ -135,9 +132,10 @@ impl Mapping {
             return Err(ImageError::Memory(size as u64));
         }
         let start = start as u64;
-        let Some(slot) = RESERVED.iter().position(|range| {
-            range.state.compare_exchange(0, 3, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        }) else {
+        let Some(slot) = RESERVED
+            .iter()
+            .position(|range| range.state.compare_exchange(0, 3, Ordering::AcqRel, Ordering::Relaxed).is_ok())
+        else {
             // SAFETY: reserved above.
             unsafe { libc::munmap(start as *mut libc::c_void, size) };
             return Err(malformed("too many images are loaded in this process"));
@@ -153,9 +151,7 @@ impl Mapping {
 
     fn protect(&self, offset: u64, size: u64, protection: i32) {
         // SAFETY: inside the range that this mapping owns; callers stay within its size.
-        let result = unsafe {
-            libc::mprotect((self.start + offset) as *mut libc::c_void, size as usize, protection)
-        };
+        let result = unsafe { libc::mprotect((self.start + offset) as *mut libc::c_void, size as usize, protection) };
         assert!(result == 0, "mprotect of an image's own pages failed");
     }
 }
@@ -221,8 +217,7 @@ impl Image {
         let mapping = Mapping::new(name, pages as usize)?;
         mapping.protect(0, pages, libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: the whole of the mapping, which is readable and writable and known to nobody else yet.
-        let memory =
-            unsafe { core::slice::from_raw_parts_mut(mapping.start as *mut u8, pages as usize) };
+        let memory = unsafe { core::slice::from_raw_parts_mut(mapping.start as *mut u8, pages as usize) };
         let header_size = (optional.size_of_headers() as usize).min(file.len()).min(size as usize);
         memory[..header_size].copy_from_slice(&file[..header_size]);
         for section in parsed.section_table().iter() {
@@ -237,10 +232,7 @@ impl Image {
 
         let mut details = lock(&DETAILS);
         let number = next_number();
-        details.insert(
-            mapping.start,
-            Arc::new(Details { name: name.to_string(), number, symbols: symbols(&parsed) }),
-        );
+        details.insert(mapping.start, Arc::new(Details { name: name.to_string(), number, symbols: symbols(&parsed) }));
         drop(details);
         let entry = mapping.start + entry;
         Ok(Image { name: name.to_string(), mapping: Some(mapping), entry, number })
@@ -370,10 +362,8 @@ fn relocate(
     size: u64,
 ) -> Result<(), ImageError> {
     let delta = base.wrapping_sub(preferred);
-    let Some(mut blocks) = parsed
-        .data_directories()
-        .relocation_blocks(file, &parsed.section_table())
-        .map_err(malformed)?
+    let Some(mut blocks) =
+        parsed.data_directories().relocation_blocks(file, &parsed.section_table()).map_err(malformed)?
     else {
         // No directory at all: right for an image that holds no absolute address.
         return Ok(());
@@ -384,9 +374,7 @@ fn relocate(
             match relocation.typ {
                 pe::IMAGE_REL_BASED_ABSOLUTE => {}
                 pe::IMAGE_REL_BASED_DIR64 => {
-                    let Some(place) = (at + 8 <= size)
-                        .then(|| &mut memory[at as usize..at as usize + 8])
-                    else {
+                    let Some(place) = (at + 8 <= size).then(|| &mut memory[at as usize..at as usize + 8]) else {
                         return Err(ImageError::Relocation { at, what: "outside of the image".into() });
                     };
                     let value = u64::from_le_bytes(place.try_into().expect("eight bytes"));
@@ -402,8 +390,7 @@ fn relocate(
 }
 
 fn import(parsed: &PeFile64<'_>, memory: &mut [u8], size: u64) -> Result<(), ImageError> {
-    let Some(table) = parsed.import_table().map_err(|error| malformed(format!("import directory: {error}")))?
-    else {
+    let Some(table) = parsed.import_table().map_err(|error| malformed(format!("import directory: {error}")))? else {
         return Ok(());
     };
     let bad = |error: object::Error| malformed(format!("import directory: {error}"));
@@ -430,9 +417,10 @@ fn import(parsed: &PeFile64<'_>, memory: &mut [u8], size: u64) -> Result<(), Ima
             match address {
                 None => unknown.push(label),
                 Some(address) => {
-                    let Some(place) = (slot + 8 <= size).then(|| &mut memory[slot as usize..slot as usize + 8])
-                    else {
-                        return Err(malformed(format!("the import address table at {slot:#x} lies outside of the image")));
+                    let Some(place) = (slot + 8 <= size).then(|| &mut memory[slot as usize..slot as usize + 8]) else {
+                        return Err(malformed(format!(
+                            "the import address table at {slot:#x} lies outside of the image"
+                        )));
                     };
                     place.copy_from_slice(&address.to_le_bytes());
                 }
@@ -472,9 +460,11 @@ fn symbols(parsed: &PeFile64<'_>) -> BTreeMap<u64, String> {
     let mut symbols = BTreeMap::new();
     if let Ok(exports) = parsed.exports() {
         for export in exports.flatten() {
-            let Some(name) = export.name().name() else { continue };
-            let name = String::from_utf8_lossy(name).into_owned();
             if let object::ExportTarget::Address { address } = export.target() {
+                let name = match export.name() {
+                    object::NameOrOrdinal::Name(name) => String::from_utf8_lossy(name).into_owned(),
+                    object::NameOrOrdinal::Ordinal(ordinal) => format!("#{ordinal}"),
+                };
                 symbols.insert(address.wrapping_sub(base), name);
             }
         }
@@ -498,4 +488,3 @@ pub fn quarantined() -> usize {
 pub fn quarantined_bytes() -> usize {
     lock(&GRAVEYARD).iter().map(|mapping| mapping.size).sum()
 }
-

@@ -130,49 +130,61 @@ pub fn lower(new: u8) {
 #[cold]
 pub(crate) fn unbalanced(page: &ThreadPage, frame: &Frame, context: &CallContext<'_>) {
     if page.spin_locks.get() > frame.spin_locks {
-        report::violation_in(context, Finding {
-            kind: Kind::SpinLock,
-            what: format!(
-                "{} returned with {} spin lock(s) still held{}",
-                context.what,
-                page.spin_locks.get() - frame.spin_locks,
-                report::held_locks(page),
-            ),
-            remedy: "release every lock that the function acquired on each of its paths".into(),
-        });
+        report::violation_in(
+            context,
+            Finding {
+                kind: Kind::SpinLock,
+                what: format!(
+                    "{} returned with {} spin lock(s) still held{}",
+                    context.what,
+                    page.spin_locks.get() - frame.spin_locks,
+                    report::held_locks(page),
+                ),
+                remedy: "release every lock that the function acquired on each of its paths".into(),
+            },
+        );
     } else if page.spin_locks.get() < frame.spin_locks {
-        report::violation_in(context, Finding {
-            kind: Kind::SpinLock,
-            what: format!("{} released a spin lock that its caller held", context.what),
-            remedy: "release only locks that the same function acquired".into(),
-        });
+        report::violation_in(
+            context,
+            Finding {
+                kind: Kind::SpinLock,
+                what: format!("{} released a spin lock that its caller held", context.what),
+                remedy: "release only locks that the same function acquired".into(),
+            },
+        );
     } else if page.irql.get() != frame.entry_irql {
-        report::violation_in(context, Finding {
-            kind: Kind::Irql,
-            what: format!(
-                "{} was entered at {} and returned at {}",
-                context.what,
-                name(frame.entry_irql),
-                name(page.irql.get()),
-            ),
-            remedy: "restore the IRQL before returning".into(),
-        });
+        report::violation_in(
+            context,
+            Finding {
+                kind: Kind::Irql,
+                what: format!(
+                    "{} was entered at {} and returned at {}",
+                    context.what,
+                    name(frame.entry_irql),
+                    name(page.irql.get()),
+                ),
+                remedy: "restore the IRQL before returning".into(),
+            },
+        );
     }
     if page.critical_regions.get() != frame.critical_regions {
-        report::violation_in(context, Finding {
-            kind: Kind::Contract,
-            what: format!(
-                "{} returned with {} critical region(s) {}",
-                context.what,
-                (page.critical_regions.get() - frame.critical_regions).abs(),
-                if page.critical_regions.get() > frame.critical_regions {
-                    "not left"
-                } else {
-                    "left that it had not entered"
-                },
-            ),
-            remedy: "pair KeEnterCriticalRegion and KeLeaveCriticalRegion".into(),
-        });
+        report::violation_in(
+            context,
+            Finding {
+                kind: Kind::Contract,
+                what: format!(
+                    "{} returned with {} critical region(s) {}",
+                    context.what,
+                    (page.critical_regions.get() - frame.critical_regions).abs(),
+                    if page.critical_regions.get() > frame.critical_regions {
+                        "not left"
+                    } else {
+                        "left that it had not entered"
+                    },
+                ),
+                remedy: "pair KeEnterCriticalRegion and KeLeaveCriticalRegion".into(),
+            },
+        );
     }
     page.spin_locks.set(frame.spin_locks);
     page.critical_regions.set(frame.critical_regions);

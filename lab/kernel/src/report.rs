@@ -304,14 +304,14 @@ pub(crate) fn fault_of(page: &ThreadPage, _frame: &Frame, context: &CallContext<
 }
 
 pub(crate) fn terminated_a_foreign_thread(context: &CallContext<'_>) {
-    violation_in(context, Finding {
-        kind: Kind::Contract,
-        what: format!(
-            "{} called PsTerminateSystemThread on a thread that it does not own",
-            context.what
-        ),
-        remedy: "only a thread made by PsCreateSystemThread may end itself".into(),
-    });
+    violation_in(
+        context,
+        Finding {
+            kind: Kind::Contract,
+            what: format!("{} called PsTerminateSystemThread on a thread that it does not own", context.what),
+            remedy: "only a thread made by PsCreateSystemThread may end itself".into(),
+        },
+    );
     stop();
 }
 

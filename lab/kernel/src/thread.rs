@@ -298,9 +298,7 @@ impl Processors {
         loop {
             for (number, users) in self.users.iter().enumerate() {
                 let now = users.load(Ordering::Relaxed);
-                if now <= most
-                    && users.compare_exchange(now, now + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-                {
+                if now <= most && users.compare_exchange(now, now + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                     return number as u32;
                 }
             }
