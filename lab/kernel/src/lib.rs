@@ -20,6 +20,7 @@ mod ptr;
 mod report;
 mod thread;
 
+pub use fwp::{EngineClient, EngineError};
 pub use image::{ImageError, QUARANTINED};
 pub use inject::{Fault, Occurrences};
 pub use kernel::Config;
@@ -32,7 +33,7 @@ fn modules() -> &'static [export::Module] {
     &[
         export::Module { name: "ntoskrnl.exe", tables: &[] },
         export::Module { name: "hal.dll", tables: &[] },
-        export::Module { name: "fwpkclnt.sys", tables: &[fwp::EXPORTS] },
+        export::Module { name: "fwpkclnt.sys", tables: fwp::EXPORTS },
         export::Module { name: "ndis.sys", tables: &[ndis::EXPORTS] },
     ]
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use fwps::sys::*;
 
-use super::{Owner, owner};
+use super::{Owner, owner, this_thread};
 use crate::call::{CallContext, call_image};
 use crate::export::{Export, exports};
 use crate::inject::faulted;
@@ -63,7 +63,7 @@ impl Bfe {
             at(state);
             let subscriptions: Vec<_> = lock(&self.subscriptions).iter().map(|(id, one)| (*id, one.clone())).collect();
             for (id, subscription) in subscriptions {
-                *lock(&subscription.running) = Some(core::ptr::from_ref(thread::page()) as u64);
+                *lock(&subscription.running) = Some(this_thread());
                 // Unsubscribing takes it out of the map, then waits while it runs: a callback that starts after was still in.
                 if lock(&self.subscriptions).contains_key(&id) {
                     subscription.tell(state);
@@ -152,7 +152,7 @@ extern "win64" fn FwpmBfeStateUnsubscribeChanges0(change_handle: u64) -> NTSTATU
         return STATUS_INVALID_PARAMETER;
     };
     let mut running = lock(&subscription.running);
-    if *running == Some(core::ptr::from_ref(thread::page()) as u64) {
+    if *running == Some(this_thread()) {
         report::violation(Finding {
             kind: Kind::Contract,
             what: "FwpmBfeStateUnsubscribeChanges0 was called from the state callback, for which it waits: Windows deadlocks".into(),

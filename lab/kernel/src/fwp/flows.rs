@@ -3,6 +3,7 @@
 //! A flow's handle is the position of its cell and the cell's generation, so that a handle of a flow that has ended is
 //! recognised, whatever has taken its place. Cells are never freed, only used again.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -18,13 +19,15 @@ const BATCH: usize = 64;
 
 /// A flow's place.
 #[derive(Default)]
-pub(crate) struct Cell {
+struct Place {
     /// Odd while a flow lives here.
     generation: AtomicU32,
     /// Number of contexts; read without the lock, to pass flows that have none.
     count: AtomicU32,
     /// What the flow's thread is classifying right now: callout id and layer, or 0.
     active: AtomicU64,
+    /// The generation whose flow `FwpsFlowAbort0` was called for.
+    aborted: AtomicU32,
     contexts: Mutex<Vec<Context>>,
 }
 
@@ -36,14 +39,8 @@ struct Context {
     deleting: bool,
 }
 
-/// A live flow: its cell, for as long as it is not ended.
-#[derive(Clone, Copy)]
-pub(crate) struct Flow {
-    pub handle: u64,
-}
-
 pub(crate) struct Flows {
-    chunks: Box<[OnceLock<Box<[Cell]>>]>,
+    chunks: Box<[OnceLock<Box<[Place]>>]>,
     free: Mutex<Free>,
 }
 
@@ -64,15 +61,20 @@ impl Default for Flows {
 #[derive(Default)]
 pub(crate) struct FreeCells(Vec<u32>);
 
-/// The call that a flow's thread makes now; ending it deletes what was removed meanwhile.
+/// [`Place::active`] of a flow that is not being classified.
 const NOTHING: u64 = 0;
+
+thread_local! {
+    /// The flow and the activity of the classify that this thread is in.
+    static CLASSIFYING: Cell<(u64, u64)> = const { Cell::new((0, NOTHING)) };
+}
 
 fn activity(callout: u32, layer: u16) -> u64 {
     u64::from(callout) << 16 | u64::from(layer)
 }
 
 impl Flows {
-    fn cell(&self, handle: u64) -> Option<&Cell> {
+    fn cell(&self, handle: u64) -> Option<&Place> {
         let index = (handle as u32).wrapping_sub(1) as usize;
         let cell = self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)?;
         (cell.generation.load(Ordering::Acquire) == (handle >> 32) as u32).then_some(cell)
@@ -84,8 +86,9 @@ impl Flows {
             let mut free = lock(&self.free);
             if free.cells.is_empty() {
                 let chunk = free.made as usize / CHUNK;
-                self.chunks.get(chunk)?.get_or_init(|| (0..CHUNK).map(|_| Cell::default()).collect());
-                free.cells.extend((free.made..free.made + CHUNK as u32).rev());
+                self.chunks.get(chunk)?.get_or_init(|| (0..CHUNK).map(|_| Place::default()).collect());
+                let made = free.made;
+                free.cells.extend((made..made + CHUNK as u32).rev());
                 free.made += CHUNK as u32;
             }
             let rest = free.cells.len().saturating_sub(BATCH);
@@ -120,20 +123,35 @@ impl Flows {
     /// The context of `callout` on a flow, 0 if there is none, for a classify that begins now and ends with [`Flows::leave`].
     #[inline]
     pub fn enter(&self, handle: u64, layer: u16, callout: u32) -> u64 {
+        CLASSIFYING.set((handle, activity(callout, layer)));
         match self.cell(handle) {
             Some(cell) if cell.count.load(Ordering::Acquire) != 0 => cell.enter(layer, callout),
             _ => 0,
         }
     }
 
-    /// Ends what [`Flows::enter`] began, if that returned a context.
+    /// Ends what [`Flows::enter`] began: contexts removed meanwhile are deleted now.
     #[inline]
-    pub fn leave(&self, handle: u64, context: u64) {
-        if context != 0
-            && let Some(cell) = self.cell(handle)
+    pub fn leave(&self, handle: u64) {
+        CLASSIFYING.set((0, NOTHING));
+        if let Some(cell) = self.cell(handle)
+            && cell.active.load(Ordering::Relaxed) != NOTHING
         {
             cell.leave();
         }
+    }
+
+    /// `FwpsFlowAbort0`: the flow's thread ends it when it sees the next packet.
+    pub fn abort(&self, handle: u64) -> bool {
+        self.cell(handle).is_some_and(|cell| {
+            cell.aborted.store((handle >> 32) as u32, Ordering::Release);
+            true
+        })
+    }
+
+    #[inline]
+    pub fn is_aborted(&self, handle: u64) -> bool {
+        self.cell(handle).is_none_or(|cell| cell.aborted.load(Ordering::Acquire) == (handle >> 32) as u32)
     }
 
     /// `FwpsFlowAssociateContext0`, once its parameters have been checked. The caller is inside a call of `callout`, or has
@@ -150,6 +168,10 @@ impl Flows {
         callout.contexts.fetch_add(1, Ordering::SeqCst);
         contexts.push(Context { layer, callout: callout.clone(), value, deleting: false });
         cell.count.store(contexts.len() as u32, Ordering::Release);
+        if CLASSIFYING.get() == (handle, activity(callout.id, layer)) {
+            // Associated by the call that is in progress: that counts as a classify with the context.
+            cell.active.store(activity(callout.id, layer), Ordering::Release);
+        }
         STATUS_SUCCESS
     }
 
@@ -176,11 +198,6 @@ impl Flows {
         let _ = context.callout.flow_deleted(context.layer, context.value);
         STATUS_SUCCESS
     }
-
-    /// Whether a handle names a live flow.
-    pub fn is_live(&self, handle: u64) -> bool {
-        self.cell(handle).is_some()
-    }
 }
 
 impl Context {
@@ -192,7 +209,7 @@ impl Context {
 
 // A flow is classified by one thread at a time, so `active` has one writer; it is written under the lock, under which
 // `remove` reads it.
-impl Cell {
+impl Place {
     fn enter(&self, layer: u16, callout: u32) -> u64 {
         let contexts = lock(&self.contexts);
         match contexts.iter().find(|context| context.is(layer, callout)) {

@@ -6,10 +6,10 @@ use std::sync::Mutex;
 
 use fwps::sys::*;
 use postern_engine::FwpError;
-use postern_engine::engine::{Engine, View};
+use postern_engine::{Engine, SessionId, View};
 use postern_engine::layers::{self, Layer};
 use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
-use postern_engine::session::SessionId;
+
 
 use super::give::Arena;
 use super::{Owner, State, failure, marshal, notify::Notifier, owner};
@@ -442,7 +442,7 @@ fn end(engine_handle: u64, enum_handle: u64) -> NTSTATUS {
 
 /// The three functions of one kind of enumeration.
 macro_rules! enumeration {
-    ($create:ident($template:ty, $collect:expr), $next:ident($raw:ty, $kind:ident, $make:expr), $destroy:ident) => {
+    ($create:ident($template:ty, $collect:expr), $next:ident($raw:ty, $kind:ident of $item:ty, $make:expr), $destroy:ident) => {
         extern "win64" fn $create(engine_handle: u64, template: Ptr<$template>, enum_handle: Ptr<u64>) -> NTSTATUS {
             begin(engine_handle, enum_handle, |engine, session| {
                 let collect: fn(&Engine, SessionId, Option<$template>) -> Result<_, FwpError> = $collect;
@@ -458,14 +458,12 @@ macro_rules! enumeration {
             entries: Ptr<*mut *mut $raw>,
             returned: Ptr<u32>,
         ) -> NTSTATUS {
-            let take = |found: &mut Enumeration| match found {
-                Enumeration::$kind(found) => {
-                    let found: *mut std::vec::IntoIter<_> = found;
-                    // SAFETY: the borrow that was just taken, for as long as the caller's.
-                    Some(unsafe { &mut *found })
+            fn take(found: &mut Enumeration) -> Option<&mut std::vec::IntoIter<$item>> {
+                match found {
+                    Enumeration::$kind(found) => Some(found),
+                    _ => None,
                 }
-                _ => None,
-            };
+            }
             next(engine_handle, enum_handle, requested, entries, returned, take, $make)
         }
 
@@ -487,7 +485,7 @@ enumeration! {
     FwpmProviderCreateEnumHandle0(FWPM_PROVIDER_ENUM_TEMPLATE0, |engine, session, _| {
         Ok(engine.view(Some(session)).providers().cloned().collect())
     }),
-    FwpmProviderEnum0(FWPM_PROVIDER0, Providers, Arena::provider),
+    FwpmProviderEnum0(FWPM_PROVIDER0, Providers of Provider, Arena::provider),
     FwpmProviderDestroyEnumHandle0
 }
 enumeration! {
@@ -496,7 +494,7 @@ enumeration! {
         let sublayers = engine.view(Some(session)).sublayers();
         Ok(sublayers.filter(|sublayer| provider.is_none() || sublayer.provider == provider).cloned().collect())
     }),
-    FwpmSubLayerEnum0(FWPM_SUBLAYER0, Sublayers, Arena::sublayer),
+    FwpmSubLayerEnum0(FWPM_SUBLAYER0, Sublayers of Sublayer, Arena::sublayer),
     FwpmSubLayerDestroyEnumHandle0
 }
 enumeration! {
@@ -509,7 +507,7 @@ enumeration! {
             .filter(|callout| layer.is_none_or(|layer| callout.layer == layer))
             .collect())
     }),
-    FwpmCalloutEnum0(FWPM_CALLOUT0, Callouts, Arena::callout),
+    FwpmCalloutEnum0(FWPM_CALLOUT0, Callouts of Callout, Arena::callout),
     FwpmCalloutDestroyEnumHandle0
 }
 enumeration! {
@@ -529,17 +527,17 @@ enumeration! {
         }
         Ok(filters)
     }),
-    FwpmFilterEnum0(FWPM_FILTER0, Filters, Arena::filter),
+    FwpmFilterEnum0(FWPM_FILTER0, Filters of Filter, Arena::filter),
     FwpmFilterDestroyEnumHandle0
 }
 enumeration! {
     FwpmLayerCreateEnumHandle0(u64, |_, _, _| Ok(layers::all().iter().collect())),
-    FwpmLayerEnum0(FWPM_LAYER0, Layers, |arena, layer| arena.layer(layer)),
+    FwpmLayerEnum0(FWPM_LAYER0, Layers of &'static Layer, |arena, layer| arena.layer(layer)),
     FwpmLayerDestroyEnumHandle0
 }
 enumeration! {
     FwpmSessionCreateEnumHandle0(u64, |engine, _, _| Ok(engine.sessions().map(|(_, session)| session.clone()).collect())),
-    FwpmSessionEnum0(FWPM_SESSION0, Sessions, Arena::session),
+    FwpmSessionEnum0(FWPM_SESSION0, Sessions of Session, Arena::session),
     FwpmSessionDestroyEnumHandle0
 }
 

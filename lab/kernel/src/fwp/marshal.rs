@@ -10,7 +10,7 @@ use postern_engine::objects::{
 };
 use uuid::Uuid;
 
-use crate::ptr::{Ptr, field};
+use crate::ptr::Ptr;
 
 /// Longest string that is followed without finding its end.
 const LONGEST_STRING: usize = 1 << 16;

@@ -15,8 +15,8 @@ use arc_swap::ArcSwap;
 use core::sync::atomic::{AtomicU64, Ordering};
 use fwps::sys::NTSTATUS;
 use postern_engine::FwpError;
-use postern_engine::engine::Engine;
-use postern_engine::session::SessionId;
+use postern_engine::{Engine, SessionId};
+
 
 use crate::export::Export;
 use crate::image;
@@ -92,6 +92,11 @@ pub(crate) fn failure(error: FwpError) -> NTSTATUS {
     error.ntstatus() as NTSTATUS
 }
 
+/// A number for the calling thread: the address of its page.
+fn this_thread() -> u64 {
+    core::ptr::from_ref(thread::page()) as u64
+}
+
 impl State {
     pub fn new(config: &Config) -> State {
         let engine = Engine::new();
@@ -115,8 +120,7 @@ impl State {
         session: Option<SessionId>,
         mut change: impl FnMut(&mut Engine, &mut Notifier<'_>) -> Result<T, FwpError>,
     ) -> Result<T, FwpError> {
-        let me = core::ptr::from_ref(thread::page()) as u64;
-        if self.holder.load(Ordering::Relaxed) == me {
+        if self.is_held_by_this_thread() {
             report::violation(Finding {
                 kind: Kind::Contract,
                 what: "a function of the filter engine was called from within notifyFn, which the engine calls while it \
@@ -135,7 +139,7 @@ impl State {
         });
         let deadline = Instant::now() + wait;
         loop {
-            self.holder.store(me, Ordering::Relaxed);
+            self.holder.store(this_thread(), Ordering::Relaxed);
             let result = change(&mut engine, &mut Notifier(self));
             self.holder.store(0, Ordering::Relaxed);
             self.publish(&engine);
@@ -160,11 +164,14 @@ impl State {
         match self.engine.try_lock() {
             Ok(engine) => Ok(read(&engine)),
             Err(TryLockError::Poisoned(engine)) => Ok(read(engine.get_ref())),
-            Err(TryLockError::WouldBlock) if self.holder.load(Ordering::Relaxed) == core::ptr::from_ref(thread::page()) as u64 => {
-                Err(FwpError::InUse)
-            }
+            Err(TryLockError::WouldBlock) if self.is_held_by_this_thread() => Err(FwpError::InUse),
             Err(TryLockError::WouldBlock) => Ok(read(&lock(&self.engine))),
         }
+    }
+
+    /// Whether this thread is in a notifyFn, which the engine calls while it is locked.
+    pub fn is_held_by_this_thread(&self) -> bool {
+        self.holder.load(Ordering::Relaxed) == this_thread()
     }
 
     fn publish(&self, engine: &Engine) {
@@ -172,6 +179,15 @@ impl State {
         let view = self.view.load();
         if !Arc::ptr_eq(&view.snapshot, &snapshot) {
             self.view.store(Arc::new(view.next(snapshot)));
+        }
+    }
+
+    /// Ends every session, as the end of the base filtering engine does.
+    pub fn bfe_stopped(&self) {
+        let sessions = self.read(|engine| engine.sessions().map(|(id, _)| id).collect::<Vec<_>>());
+        for session in sessions.unwrap_or_default() {
+            // A session that has been closed meanwhile is gone, which is all that is wanted.
+            let _ = self.manage(Some(session), |engine, notifier| engine.session_close(session, notifier));
         }
     }
 

@@ -2,8 +2,8 @@
 
 use core::ptr::null;
 
-use postern_engine::notify::{CalloutNotify, NotifyRefused, NotifyType};
-use postern_engine::runtime::RuntimeFilter;
+use postern_engine::{CalloutNotify, NotifyRefused, NotifyType};
+use postern_engine::RuntimeFilter;
 use uuid::Uuid;
 
 use super::State;

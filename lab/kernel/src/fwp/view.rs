@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fwps::sys::*;
 use postern_engine::layers::id;
-use postern_engine::runtime::{RuntimeFilter, Snapshot};
+use postern_engine::{RuntimeFilter, Snapshot};
 
 use super::give::Arena;
 
