@@ -1,0 +1,5 @@
+//! The lab: a background process that runs drivers and the filter engine.
+
+pub mod address;
+pub mod client;
+pub mod message;
