@@ -1,2 +1,19 @@
-//! What the driver decides without calling Windows.
+//! What the Postern driver decides without calling Windows: the gate through which all work enters, the ledger that is
+//! walked to leave, the loop that unregisters a callout, verdicts, and the answers to requests.
+//!
+//! No Windows type and no allocation is in here, so that tests on any machine can reach every path.
 #![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod gate;
+pub mod ledger;
+pub mod receipt;
+pub mod request;
+pub mod status;
+pub mod unregister;
+pub mod verdict;
+
+pub use status::Status;

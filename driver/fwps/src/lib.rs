@@ -1,2 +1,9 @@
-//! The kernel-mode filter engine API.
+//! The kernel-mode filter engine API of the Windows Filtering Platform (WFP): raw declarations in [`sys`], and over them the
+//! little that a callout driver needs, with the rules that Windows documents as types and contracts.
 #![no_std]
+
+pub mod bfe;
+pub mod callout;
+pub mod session;
+pub mod status;
+pub mod sys;

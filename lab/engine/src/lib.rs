@@ -8,4 +8,28 @@
 
 extern crate alloc;
 
+mod arbitration;
+mod builtin;
+mod engine;
+mod error;
+mod filters;
+pub mod guids;
+pub mod layers;
+mod matching;
+mod notify;
 pub mod objects;
+mod runtime;
+mod session;
+mod store;
+mod weight;
+
+pub use arbitration::{
+    CLASSIFY_OUT_FLAG_ABSORB, CalloutCall, Callouts, ClassifyOut, ContractViolation, Decision, RIGHT_ACTION_WRITE,
+    Verdict,
+};
+pub use engine::{Engine, View};
+pub use error::FwpError;
+pub use matching::{RuntimeCondition, Value};
+pub use notify::{CalloutNotify, NotifyRefused, NotifyType};
+pub use runtime::{RuntimeAction, RuntimeFilter, Snapshot, action, filter_flag};
+pub use session::SessionId;

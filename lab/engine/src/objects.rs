@@ -5,6 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use uuid::Uuid;
 
+use crate::error::FwpError;
+use crate::runtime::action;
+
 /// The name and description that people see (`FWPM_DISPLAY_DATA0`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -114,6 +117,39 @@ pub enum Action {
     CalloutTerminating(Uuid),
     CalloutInspection(Uuid),
     CalloutUnknown(Uuid),
+}
+
+impl Action {
+    /// From `FWPM_ACTION0`: only Block, Permit and the three callout actions may stand in a filter.
+    pub fn new(action_type: u32, callout: Uuid) -> Result<Self, FwpError> {
+        match action_type {
+            action::BLOCK => Ok(Self::Block),
+            action::PERMIT => Ok(Self::Permit),
+            action::CALLOUT_TERMINATING => Ok(Self::CalloutTerminating(callout)),
+            action::CALLOUT_INSPECTION => Ok(Self::CalloutInspection(callout)),
+            action::CALLOUT_UNKNOWN => Ok(Self::CalloutUnknown(callout)),
+            _ => Err(FwpError::InvalidActionType),
+        }
+    }
+
+    /// `FWP_ACTION_TYPE`.
+    pub fn action_type(&self) -> u32 {
+        match self {
+            Self::Block => action::BLOCK,
+            Self::Permit => action::PERMIT,
+            Self::CalloutTerminating(_) => action::CALLOUT_TERMINATING,
+            Self::CalloutInspection(_) => action::CALLOUT_INSPECTION,
+            Self::CalloutUnknown(_) => action::CALLOUT_UNKNOWN,
+        }
+    }
+
+    /// The callout that the action names.
+    pub fn callout(&self) -> Option<Uuid> {
+        match self {
+            Self::Block | Self::Permit => None,
+            Self::CalloutTerminating(key) | Self::CalloutInspection(key) | Self::CalloutUnknown(key) => Some(*key),
+        }
+    }
 }
 
 /// `FWPM_FILTER_CONDITION0`. Adjacent conditions on one field are alternatives; different fields must all match.

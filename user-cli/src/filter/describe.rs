@@ -10,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::app_id;
-use super::own::Lifetime;
+use super::own::{Lifetime, Owner};
 use super::protocol::Protocol;
 use crate::lab::message::hex;
 
@@ -34,12 +34,14 @@ pub struct View {
     pub sublayer: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    pub lifetime: Lifetime,
+    /// Of a filter that says so itself, or is ours: the engine does not tell static from dynamic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Lifetime>,
     pub hard: bool,
 }
 
 impl View {
-    pub fn new(filter: &Filter, providers: &[Provider], dynamic: bool) -> View {
+    pub fn new(filter: &Filter, providers: &[Provider]) -> View {
         View {
             id: filter.id,
             key: filter.key,
@@ -47,7 +49,7 @@ impl View {
             description: filter.display.description.clone(),
             layer: layer(&filter.layer),
             action: action(&filter.action),
-            callout: callout_key(&filter.action),
+            callout: filter.action.callout(),
             conditions: conditions(&filter.conditions),
             weight: weight(filter.weight),
             effective_weight: format!("{:#x}", filter.effective_weight),
@@ -58,12 +60,9 @@ impl View {
                     .find(|provider| provider.key == key)
                     .map_or_else(|| symbol(&guids::provider::NAMES, &key), |provider| provider.display.name.clone())
             }),
-            lifetime: if filter.flags.contains(FilterFlags::PERSISTENT) {
-                Lifetime::Persistent
-            } else if dynamic {
-                Lifetime::Dynamic
-            } else {
-                Lifetime::Static
+            lifetime: match filter.flags.contains(FilterFlags::PERSISTENT) {
+                true => Some(Lifetime::Persistent),
+                false => Owner::has_lasting(filter).then_some(Lifetime::Static),
             },
             hard: filter.flags.contains(FilterFlags::CLEAR_ACTION_RIGHT),
         }
@@ -75,14 +74,6 @@ pub fn layer(key: &Uuid) -> String {
     layers::by_key(key).map_or_else(|| key.braced().to_string(), |layer| layer.name.to_owned())
 }
 
-/// The callout that an action calls.
-pub fn callout_key(action: &Action) -> Option<Uuid> {
-    match action {
-        Action::Block | Action::Permit => None,
-        Action::CalloutTerminating(key) | Action::CalloutInspection(key) | Action::CalloutUnknown(key) => Some(*key),
-    }
-}
-
 /// What the filter does, with the role of a callout of ours.
 fn action(action: &Action) -> String {
     let plain = match action {
@@ -92,7 +83,7 @@ fn action(action: &Action) -> String {
         Action::CalloutInspection(_) => "callout-inspection",
         Action::CalloutUnknown(_) => "callout-unknown",
     };
-    let ours = callout_key(action).and_then(|key| CALLOUTS.iter().find(|ours| ours.key() == key.as_u128()));
+    let ours = action.callout().and_then(|key| CALLOUTS.iter().find(|ours| ours.key() == key.as_u128()));
     match ours {
         Some(callout) => format!("callout-{}", callout.role.name()),
         None => plain.to_owned(),

@@ -7,11 +7,10 @@ use crate::failure::Failure;
 
 /// An engine's error while filters were added, removed or listed.
 pub fn explain(error: EngineError) -> Failure {
-    let EngineError::Refused { error: code, .. } = &error else { return error.into() };
-    let help = help(*code);
-    let mut failure = Failure::from(error);
-    failure.message = format!("{}: {}", failure.message, meaning(*code));
-    match help {
+    let EngineError::Refused { error: code, .. } = error else { return error.into() };
+    let failure = Failure::from(error);
+    let failure = Failure { message: format!("{}: {}", failure.message, meaning(code)), ..failure };
+    match help(code) {
         Some(help) => failure.help(help),
         None => failure,
     }

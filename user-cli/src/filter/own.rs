@@ -8,7 +8,6 @@ use postern_engine::objects::{Callout, DisplayData, Filter, Provider, Sublayer};
 use serde::{Deserialize, Serialize};
 use uuid::{Uuid, uuid};
 
-use super::describe::callout_key;
 use super::spec::Planned;
 use crate::engine::{EngineError, FilterEngine};
 
@@ -138,7 +137,7 @@ pub fn sweep(engine: &dyn FilterEngine) -> Result<(), EngineError> {
         let (unused, used): (Vec<&Callout>, Vec<&Callout>) = callouts
             .iter()
             .filter(|callout| callout.provider == Some(owner.provider))
-            .partition(|callout| filters.iter().all(|filter| callout_key(&filter.action) != Some(callout.key)));
+            .partition(|callout| filters.iter().all(|filter| filter.action.callout() != Some(callout.key)));
         for callout in unused {
             engine.callout_delete(callout.key)?;
         }

@@ -1,0 +1,153 @@
+//! What the kernel holds of the committed filters: for each layer, filters in the order of evaluation.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use uuid::Uuid;
+
+use crate::layers;
+use crate::matching::{Matcher, RuntimeCondition, Value};
+
+/// `FWP_ACTION_*` (fwptypes.h).
+pub mod action {
+    pub const BLOCK: u32 = 0x1001;
+    pub const PERMIT: u32 = 0x1002;
+    pub const CALLOUT_TERMINATING: u32 = 0x5003;
+    pub const CALLOUT_INSPECTION: u32 = 0x6004;
+    pub const CALLOUT_UNKNOWN: u32 = 0x4005;
+    pub const CONTINUE: u32 = 0x2006;
+    pub const NONE: u32 = 0x0007;
+    pub const NONE_NO_MATCH: u32 = 0x0008;
+}
+
+/// `FWPS_FILTER_FLAG_*` (fwpstypes.h).
+pub mod filter_flag {
+    pub const CLEAR_ACTION_RIGHT: u16 = 0x1;
+    pub const PERMIT_IF_CALLOUT_UNREGISTERED: u16 = 0x2;
+    pub const OR_CONDITIONS: u16 = 0x4;
+}
+
+/// A filter at run time (`FWPS_FILTER0` to `3`).
+#[derive(Debug, Clone)]
+pub struct RuntimeFilter {
+    /// Small and dense, for side tables. Not given to another filter while a snapshot still holds this one.
+    pub index: usize,
+    pub id: u64,
+    pub key: Uuid,
+    pub layer: u16,
+    /// The effective weight.
+    pub weight: u64,
+    pub sublayer_weight: u16,
+    /// [`filter_flag`]s.
+    pub flags: u16,
+    pub action: RuntimeAction,
+    /// The filter's raw context, unless the callout's notify function wrote another one.
+    pub context: u64,
+    pub conditions: Box<[RuntimeCondition]>,
+    pub(crate) matcher: Matcher,
+}
+
+/// `FWPS_ACTION0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuntimeAction {
+    /// An [`action`] constant.
+    pub action_type: u32,
+    /// Zero where the action names no callout.
+    pub callout_id: u32,
+}
+
+impl RuntimeFilter {
+    pub fn has_flag(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub fn matches(&self, values: &[Value<'_>]) -> bool {
+        self.matcher.matches(values)
+    }
+}
+
+/// The committed filters of all layers, as one moment of the engine. A clone of the `Arc` keeps classifying by it, whatever is committed later.
+#[derive(Debug)]
+pub struct Snapshot {
+    layers: Box<[Option<Arc<LayerFilters>>]>,
+}
+
+/// The filters of one layer.
+#[derive(Debug, Default)]
+pub(crate) struct LayerFilters(Box<[SublayerFilters]>);
+
+/// The filters of one sublayer at one layer, in the order of evaluation. Whatever finds the matching ones hides in here.
+#[derive(Debug)]
+pub(crate) struct SublayerFilters(Box<[Arc<RuntimeFilter>]>);
+
+/// What a commit does to one layer.
+#[derive(Debug, Default)]
+pub(crate) struct LayerChange {
+    pub(crate) added: Vec<Arc<RuntimeFilter>>,
+    pub(crate) removed: BTreeSet<u64>,
+}
+
+impl Snapshot {
+    pub(crate) fn empty() -> Self {
+        Self { layers: layers::all().iter().map(|_| None).collect() }
+    }
+
+    /// The next snapshot; layers that did not change are shared.
+    pub(crate) fn changed(&self, changes: BTreeMap<u16, LayerChange>) -> Self {
+        let mut layers = self.layers.clone();
+        for (layer, change) in changes {
+            if let Some(slot) = layers.get_mut(usize::from(layer)) {
+                *slot = LayerFilters::changed(slot.as_deref(), change);
+            }
+        }
+        Self { layers }
+    }
+
+    pub fn has_filters(&self, layer: u16) -> bool {
+        self.layer(layer).is_some()
+    }
+
+    /// The filters of a layer in the order of evaluation.
+    pub fn filters(&self, layer: u16) -> impl Iterator<Item = &Arc<RuntimeFilter>> {
+        self.layer(layer).into_iter().flat_map(LayerFilters::filters)
+    }
+
+    #[inline]
+    pub(crate) fn layer(&self, layer: u16) -> Option<&LayerFilters> {
+        self.layers.get(usize::from(layer))?.as_deref()
+    }
+}
+
+impl LayerFilters {
+    fn changed(before: Option<&Self>, change: LayerChange) -> Option<Arc<Self>> {
+        let kept = before.into_iter().flat_map(Self::filters).filter(|filter| !change.removed.contains(&filter.id));
+        let mut filters: Vec<_> = kept.cloned().chain(change.added).collect();
+        // Windows leaves the order of equal weights open; here the older filter comes first.
+        filters.sort_by_key(|filter| (Reverse(filter.sublayer_weight), Reverse(filter.weight), filter.id));
+        let sublayers: Box<[_]> = filters
+            .chunk_by(|one, next| one.sublayer_weight == next.sublayer_weight)
+            .map(|filters| SublayerFilters(filters.into()))
+            .collect();
+        (!sublayers.is_empty()).then(|| Arc::new(Self(sublayers)))
+    }
+
+    fn filters(&self) -> impl Iterator<Item = &Arc<RuntimeFilter>> {
+        self.0.iter().flat_map(|sublayer| sublayer.0.iter())
+    }
+
+    /// By weight, highest first.
+    #[inline]
+    pub(crate) fn sublayers(&self) -> &[SublayerFilters] {
+        &self.0
+    }
+}
+
+impl SublayerFilters {
+    /// The filters that match, by weight, highest first.
+    #[inline]
+    pub(crate) fn matching<'a>(&'a self, values: &'a [Value<'_>]) -> impl Iterator<Item = &'a RuntimeFilter> {
+        self.0.iter().map(|filter| &**filter).filter(|filter| filter.matches(values))
+    }
+}

@@ -1,0 +1,150 @@
+//! What the engine's tests share: short ways to make objects, and callouts that say what a test wants.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use postern_engine::objects::*;
+use postern_engine::*;
+use uuid::Uuid;
+
+pub const PORT: Uuid = guids::condition::IP_REMOTE_PORT;
+pub const PROTOCOL: Uuid = guids::condition::IP_PROTOCOL;
+pub const CONNECT: Uuid = layers::key::ALE_AUTH_CONNECT_V4;
+
+pub fn key(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+pub fn display(name: &str) -> DisplayData {
+    DisplayData { name: name.into(), description: String::new() }
+}
+
+pub fn static_session() -> Session {
+    Session {
+        key: Uuid::nil(),
+        display: DisplayData::default(),
+        dynamic: false,
+        transaction_wait_timeout_ms: 0,
+        process_id: 4,
+        user: "NT AUTHORITY\\SYSTEM".into(),
+        kernel_mode: false,
+    }
+}
+
+pub fn dynamic_session() -> Session {
+    Session { dynamic: true, ..static_session() }
+}
+
+pub fn provider(number: u128) -> Provider {
+    Provider { key: key(number), display: display("provider"), persistent: false, data: vec![], service_name: None }
+}
+
+pub fn sublayer(number: u128, weight: u16) -> Sublayer {
+    Sublayer { key: key(number), display: display("sublayer"), persistent: false, provider: None, data: vec![], weight }
+}
+
+pub fn callout(number: u128) -> Callout {
+    Callout {
+        key: key(number),
+        display: display("callout"),
+        persistent: false,
+        uses_provider_context: false,
+        provider: None,
+        data: vec![],
+        layer: CONNECT,
+        id: 0,
+        registered: false,
+        registration_flags: 0,
+    }
+}
+
+pub fn filter(action: Action) -> Filter {
+    Filter {
+        key: Uuid::nil(),
+        display: display("filter"),
+        flags: FilterFlags::empty(),
+        provider: None,
+        data: vec![],
+        layer: CONNECT,
+        sublayer: Uuid::nil(),
+        weight: Weight::Auto,
+        conditions: vec![],
+        action,
+        raw_context: 0,
+        id: 0,
+        effective_weight: 0,
+    }
+}
+
+pub fn condition(field: Uuid, match_type: MatchType, value: ConditionValue) -> Condition {
+    Condition { field, match_type, value }
+}
+
+pub fn equal(field: Uuid, value: ConditionValue) -> Condition {
+    condition(field, MatchType::Equal, value)
+}
+
+/// The incoming values of a layer, all unknown but those given by index.
+pub fn values<'a>(layer: u16, known: &[(usize, Value<'a>)]) -> Vec<Value<'a>> {
+    let fields = layers::by_id(layer).expect("a layer").fields;
+    let mut values = vec![Value::Empty; fields.len()];
+    for (index, value) in known {
+        values[*index] = *value;
+    }
+    values
+}
+
+/// An engine with one open static session.
+pub fn engine() -> (Engine, SessionId) {
+    let mut engine = Engine::new();
+    let session = engine.session_open(static_session()).expect("a session");
+    (engine, session)
+}
+
+/// Callouts by id: what each writes, and what they did wrong.
+#[derive(Default)]
+pub struct Script {
+    pub answers: BTreeMap<u32, fn(&mut ClassifyOut)>,
+    pub calls: Vec<(u32, ClassifyOut)>,
+    pub violations: Vec<ContractViolation>,
+}
+
+impl Callouts for Script {
+    fn classify(&mut self, callout_id: u32, _: &RuntimeFilter, out: &mut ClassifyOut) -> CalloutCall {
+        let Some(answer) = self.answers.get(&callout_id) else { return CalloutCall::NotRegistered };
+        self.calls.push((callout_id, *out));
+        answer(out);
+        CalloutCall::Called
+    }
+
+    fn contract_violation(&mut self, _: &RuntimeFilter, violation: ContractViolation) {
+        self.violations.push(violation);
+    }
+}
+
+/// Records notifications; refuses additions when told to, and gives contexts when told to.
+#[derive(Default)]
+pub struct Heard {
+    pub notes: Vec<(NotifyType, u32, bool, u64)>,
+    pub refuse: bool,
+    pub context: Option<u64>,
+}
+
+impl CalloutNotify for Heard {
+    fn notify(
+        &mut self,
+        kind: NotifyType,
+        id: u32,
+        filter_key: Option<Uuid>,
+        filter: &mut RuntimeFilter,
+    ) -> Result<(), NotifyRefused> {
+        self.notes.push((kind, id, filter_key.is_some(), filter.context));
+        if kind == NotifyType::AddFilter {
+            if self.refuse {
+                return Err(NotifyRefused);
+            }
+            filter.context = self.context.unwrap_or(filter.context);
+        }
+        Ok(())
+    }
+}
