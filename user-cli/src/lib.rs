@@ -1,6 +1,10 @@
 //! The `postern` command.
 
+mod commands;
+
 pub mod capture;
+pub mod cli;
+pub mod device;
 pub mod engine;
 pub mod failure;
 pub mod filter;

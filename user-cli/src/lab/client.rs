@@ -123,14 +123,14 @@ fn broken(reason: &dyn std::fmt::Display) -> CallError {
 }
 
 /// The filter engine of a lab.
-pub struct LabEngine<'a> {
-    client: &'a Client,
+pub struct LabEngine {
+    client: Client,
     session: u64,
 }
 
-impl<'a> LabEngine<'a> {
+impl LabEngine {
     /// `FwpmEngineOpen0`.
-    pub fn open(client: &'a Client, session: Session) -> Result<LabEngine<'a>, EngineError> {
+    pub fn open(client: Client, session: Session) -> Result<LabEngine, EngineError> {
         let session = client.call(&Request::EngineOpen(session)).map_err(|error| refused("FwpmEngineOpen0", error))?;
         Ok(LabEngine { client, session })
     }
@@ -150,14 +150,14 @@ fn refused(function: &'static str, error: CallError) -> EngineError {
     }
 }
 
-impl Drop for LabEngine<'_> {
+impl Drop for LabEngine {
     fn drop(&mut self) {
         // The lab closes it anyway when the connection ends.
         let _: Result<(), _> = self.call(EngineCall::Close);
     }
 }
 
-impl FilterEngine for LabEngine<'_> {
+impl FilterEngine for LabEngine {
     fn transaction_begin(&self, access: Access) -> Result<(), EngineError> {
         self.call(EngineCall::TransactionBegin { read_only: access == Access::ReadOnly })
     }

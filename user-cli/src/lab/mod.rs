@@ -2,4 +2,8 @@
 
 pub mod address;
 pub mod client;
+pub mod daemon;
+pub mod host;
 pub mod message;
+pub mod server;
+pub mod status;
