@@ -11,4 +11,5 @@ pub mod filter;
 pub mod lab;
 pub mod output;
 pub mod replay;
+pub mod state;
 pub mod status;
