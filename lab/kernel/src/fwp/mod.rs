@@ -13,6 +13,11 @@ impl State {
         State {}
     }
 
+    /// What the image with this number has registered, a line each.
+    pub fn registrations(&self, _image: u64) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the image with this number still has registered; asked when its driver has unloaded.
     pub fn left_behind(&self, _image: u64) -> Vec<String> {
         Vec::new()
