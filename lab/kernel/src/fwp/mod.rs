@@ -191,6 +191,11 @@ impl State {
         }
     }
 
+    /// What an image has registered, a line each.
+    pub fn registrations(&self, _image: u64) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the image with this number still has registered or open; asked when its driver has unloaded.
     pub fn left_behind(&self, image: u64) -> Vec<String> {
         let mut left: Vec<String> = self
