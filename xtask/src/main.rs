@@ -1,6 +1,7 @@
 //! Everything a contributor runs: `cargo xtask <command>`.
 
 mod build;
+mod demo;
 mod setup;
 mod test;
 
@@ -25,6 +26,8 @@ enum Task {
     Setup,
     /// Build everything; the last lines say where the driver image and the CLI are
     Build,
+    /// Show what Postern does: driver, filters, real traffic, state, and an unload while traffic flows
+    Demo,
     /// Check formatting and lints, and run every test
     Test,
     /// Check that the driver's sources compile against the headers of a real WDK
@@ -39,7 +42,8 @@ fn main() -> ExitCode {
     let root = root();
     let result = match Arguments::parse().command {
         Task::Setup => setup::setup(&root),
-        Task::Build => build::build(&root),
+        Task::Build => build::build(&root).map(|products| products.print()),
+        Task::Demo => demo::demo(&root),
         Task::Test => test::test(&root),
         Task::CheckWdk { wdk } => Driver::kmdf(&root).check_against(&wdk),
     };
