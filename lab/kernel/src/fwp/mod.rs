@@ -37,6 +37,7 @@ mod runtime;
 mod view;
 
 pub use client::{EngineClient, EngineError};
+pub(crate) use callouts::Table;
 pub(crate) use flows::FreeCells;
 pub(crate) use view::View;
 
