@@ -34,6 +34,8 @@ mod management;
 mod marshal;
 mod notify;
 mod runtime;
+#[cfg(test)]
+pub(crate) mod stand_in;
 mod view;
 
 pub use client::{EngineClient, EngineError};

@@ -31,6 +31,8 @@ mod flow;
 mod icmp;
 mod layer_data;
 mod made_up;
+#[cfg(test)]
+mod tests;
 mod values;
 mod walk;
 
