@@ -19,6 +19,7 @@ mod ntos;
 mod ptr;
 mod report;
 mod thread;
+mod traffic;
 
 pub use fwp::{EngineClient, EngineError};
 pub use image::{ImageError, QUARANTINED};
@@ -27,6 +28,7 @@ pub use kernel::Config;
 pub use lab::Lab;
 pub use nt::NtStatus;
 pub use report::{Kind, Place, Violation};
+pub use traffic::{Connection, Decision, Direction, Fragment, Outcome, Packet, Traffic};
 
 /// The kernel modules that the lab supplies.
 fn modules() -> &'static [export::Module] {

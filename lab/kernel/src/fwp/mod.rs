@@ -34,9 +34,12 @@ mod management;
 mod marshal;
 mod notify;
 mod runtime;
+#[cfg(test)]
+pub(crate) mod stand_in;
 mod view;
 
 pub use client::{EngineClient, EngineError};
+pub(crate) use callouts::Table;
 pub(crate) use flows::FreeCells;
 pub(crate) use view::View;
 
