@@ -25,7 +25,8 @@ impl Output {
 }
 
 pub fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value).map_err(|error| Failure::new(format!("cannot write the result as JSON: {error}")))
+    serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(format!("cannot write the result as JSON: {error}")))
 }
 
 /// Writes to standard output, with a newline at the end. A reader that has gone away (`postern ... | head`) is no failure.

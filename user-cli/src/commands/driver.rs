@@ -60,14 +60,13 @@ fn load(context: &Context, image: Option<PathBuf>, name: Option<String>) -> Resu
         None => (embedded()?, postern_protocol::SERVICE_NAME.to_owned()),
     };
     let service = name.unwrap_or(default_name);
-    let driver: Driver = context
-        .client()?
-        .call(&Request::DriverLoad { service, image: Hex(bytes) })
-        .map_err(Failure::from)
-        .map_err(|failure| match &image {
-            Some(path) => Failure { message: format!("{}: {}", path.display(), failure.message), ..failure },
-            None => failure,
-        })?;
+    let driver: Driver =
+        context.client()?.call(&Request::DriverLoad { service, image: Hex(bytes) }).map_err(Failure::from).map_err(
+            |failure| match &image {
+                Some(path) => Failure { message: format!("{}: {}", path.display(), failure.message), ..failure },
+                None => failure,
+            },
+        )?;
     context.output.print(&driver, |driver| {
         format!(
             "loaded {} at {:#x}, {} bytes, in {:.2} ms",

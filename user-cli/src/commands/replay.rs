@@ -48,9 +48,10 @@ pub struct Arguments {
 
 pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
     // The lab opens the file, and its working directory is another.
-    let path = arguments.file.canonicalize().map_err(|error| {
-        Failure::new(format!("cannot open {}: {error}", arguments.file.display()))
-    })?;
+    let path = arguments
+        .file
+        .canonicalize()
+        .map_err(|error| Failure::new(format!("cannot open {}: {error}", arguments.file.display())))?;
     let replay = Replay {
         path,
         local: arguments.local.iter().map(Addresses::to_string).collect(),

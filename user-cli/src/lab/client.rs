@@ -59,7 +59,9 @@ impl Client {
     pub fn try_connect(address: &Address) -> Result<Option<Client>> {
         let stream = match UnixStream::connect(&address.socket) {
             Ok(stream) => stream,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
             Err(error) => return Err(Failure::new(format!("{}: {error}", address.socket.display()))),
         };
         if !is_trusted(&stream) {
@@ -137,9 +139,7 @@ impl LabEngine {
 
     fn call<T: DeserializeOwned>(&self, call: EngineCall) -> Result<T, EngineError> {
         let function = call.function();
-        self.client
-            .call(&Request::Engine { session: self.session, call })
-            .map_err(|error| refused(function, error))
+        self.client.call(&Request::Engine { session: self.session, call }).map_err(|error| refused(function, error))
     }
 }
 

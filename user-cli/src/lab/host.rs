@@ -97,9 +97,7 @@ impl Host {
             }
             EngineCall::SublayerDelete(key) => value(self.wait(|engine| engine.sublayer_delete(session, key))?),
             EngineCall::Sublayers => value(self.lock().view(Some(session)).sublayers().collect::<Vec<_>>()),
-            EngineCall::CalloutAdd(callout) => {
-                value(self.wait(|engine| engine.callout_add(session, callout.clone()))?)
-            }
+            EngineCall::CalloutAdd(callout) => value(self.wait(|engine| engine.callout_add(session, callout.clone()))?),
             EngineCall::CalloutDelete(key) => value(self.wait(|engine| engine.callout_delete(session, key))?),
             EngineCall::Callouts => value(self.lock().view(Some(session)).callouts().collect::<Vec<_>>()),
             EngineCall::FilterAdd(filter) => {

@@ -193,15 +193,19 @@ impl<J: Judge> Worker<'_, J> {
         let mut batch = 0;
         let result = capture::read(path, |frame| {
             let mine = match decode(&frame) {
-                Ok(packet) => self.share.has(&packet) && {
-                    self.packet(&packet);
-                    true
-                },
+                Ok(packet) => {
+                    self.share.has(&packet) && {
+                        self.packet(&packet);
+                        true
+                    }
+                }
                 // What has no addresses is the first thread's to count.
-                Err(reason) => self.share.index == 0 && {
-                    *self.counts.skipped.entry(reason).or_default() += 1;
-                    true
-                },
+                Err(reason) => {
+                    self.share.index == 0 && {
+                        *self.counts.skipped.entry(reason).or_default() += 1;
+                        true
+                    }
+                }
             };
             if mine {
                 self.counts.frames += 1;
@@ -226,7 +230,9 @@ impl<J: Judge> Worker<'_, J> {
             return;
         };
         let (source_port, destination_port) = match packet.transport {
-            Transport::Tcp { source, destination, .. } | Transport::Udp { source, destination } => (source, destination),
+            Transport::Tcp { source, destination, .. } | Transport::Udp { source, destination } => {
+                (source, destination)
+            }
             Transport::Icmp { .. } | Transport::None => (0, 0),
         };
         let source = SocketAddr::new(packet.source, source_port);
