@@ -6,7 +6,7 @@ use xwdk::Driver;
 use crate::{cargo, say, setup};
 
 /// Workspaces beside the root's.
-const WORKSPACES: [&str; 3] = ["driver/kmdf", "driver/filtering", "xwdk/wdk-build"];
+const WORKSPACES: [&str; 2] = ["driver/kmdf", "driver/filtering"];
 
 pub fn test(root: &Path) -> Result<()> {
     setup::setup(root)?;
@@ -23,8 +23,6 @@ pub fn test(root: &Path) -> Result<()> {
     say("lints of everything else");
     cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
 
-    say("tests of the build tools");
-    cargo(root, &["test", "--manifest-path", "xwdk/wdk-build/Cargo.toml"])?;
     say("tests");
     cargo(root, &["test", "--workspace"])
 }
