@@ -125,7 +125,7 @@ impl Engine {
         })
     }
 
-    /// `FwpmSubLayerAdd0`. No two sublayers have one weight: the free one closest to that asked for is assigned, the lower of two.
+    /// `FwpmSubLayerAdd0`. No two sublayers have one weight: the free one closest to that asked for is assigned.
     pub fn sublayer_add(&mut self, session: SessionId, mut sublayer: Sublayer) -> Result<Uuid, FwpError> {
         self.write(session, &mut (), |engine, _| {
             check_display(&sublayer.display)?;
