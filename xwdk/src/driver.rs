@@ -104,9 +104,10 @@ impl Driver {
         let parts = Parts::find(&self.root)?;
         parts.complete()?;
         cargo
+            // After the command: clippy passes its own arguments on to cargo, not those of the cargo that started it.
+            .arg(command)
             .arg("--config")
             .arg(self.root.join("xwdk/cargo.toml"))
-            .arg(command)
             // The separate lock file and building `core` are unstable features of cargo.
             .env("RUSTC_BOOTSTRAP", "1")
             .envs(parts.environment());
