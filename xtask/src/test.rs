@@ -18,6 +18,8 @@ pub fn test(root: &Path) -> Result<()> {
         cargo(root, &["fmt", "--manifest-path", &manifest, "--check"])?;
     }
 
+    say("lock file of the driver: a build here uses xwdk/Cargo.lock, a build on Windows this one");
+    cargo(root, &["update", "--workspace", "--locked", "--manifest-path", "driver/kmdf/Cargo.toml"])?;
     say("lints of the driver");
     Driver::kmdf(root).clippy()?;
     say("lints of everything else");
