@@ -49,7 +49,7 @@ impl Driver {
     /// The target folder stays inside the driver's workspace: `wdk-build` looks for the driver's manifest above it.
     pub fn build(&self) -> Result<PathBuf> {
         let mut cargo = self.cargo("build")?;
-        run(cargo.args(["--release", "--locked"])).context("the driver image was not built")?;
+        run(cargo.arg("--release")).context("the driver image was not built")?;
 
         let built = self.folder.join(format!("target/{TARGET}/release/{}.dll", self.name));
         let image = built.with_extension("sys");
@@ -61,7 +61,7 @@ impl Driver {
         Ok(image)
     }
 
-    /// Checks the sources as `cargo clippy` does; any warning is an error.
+    /// Checks the sources as `cargo clippy` does; any warning is an error, and so is a lock file that is not up to date.
     pub fn clippy(&self) -> Result<()> {
         let mut cargo = self.cargo("clippy")?;
         run(cargo.args(["--release", "--locked", "--", "-D", "warnings"]))
@@ -78,7 +78,7 @@ impl Driver {
 
         let mut cargo = self.cargo("check")?;
         cargo
-            .args(["--release", "--locked", "--target-dir"])
+            .args(["--release", "--target-dir"])
             .arg(&target)
             .env("WDKContentRoot", &wdk)
             .env("XWDK_OVERLAY", &overlay)
@@ -104,9 +104,10 @@ impl Driver {
         let parts = Parts::find(&self.root)?;
         parts.complete()?;
         cargo
+            // After the command: clippy passes its own arguments on to cargo, not those of the cargo that started it.
+            .arg(command)
             .arg("--config")
             .arg(self.root.join("xwdk/cargo.toml"))
-            .arg(command)
             // The separate lock file and building `core` are unstable features of cargo.
             .env("RUSTC_BOOTSTRAP", "1")
             .envs(parts.environment());
