@@ -276,3 +276,17 @@ fn the_first_verdict_ends_its_sublayer_but_not_the_next() {
     assert_eq!(verdict.filter_id, Some(decides));
     assert_eq!(script.calls.iter().map(|call| call.0).collect::<Vec<_>>(), [inspect, inspect]);
 }
+
+#[test]
+fn a_callout_that_is_not_called_on_this_flow_says_nothing() {
+    struct NotHere;
+    impl Callouts for NotHere {
+        fn classify(&mut self, _: u32, _: &RuntimeFilter, _: &mut ClassifyOut) -> CalloutCall {
+            CalloutCall::NotOnThisFlow
+        }
+    }
+    let (mut engine, session) = engine();
+    engine.callout_add(session, callout(1)).unwrap();
+    engine.filter_add(session, filter(Action::CalloutTerminating(key(1))), &mut ()).unwrap();
+    assert_eq!(engine.snapshot().classify(LAYER, &[], &mut NotHere).filter_id, None);
+}
