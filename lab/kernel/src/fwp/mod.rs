@@ -36,6 +36,8 @@ mod notify;
 mod runtime;
 #[cfg(test)]
 pub(crate) mod stand_in;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use client::{EngineClient, EngineError};
