@@ -305,19 +305,20 @@ fn notify_hears_of_filters_and_may_refuse_them() {
         filter.context = 99;
         STATUS_SUCCESS
     });
-    let filter_id = filter_with(&lab, session, layers::key::OUTBOUND_TRANSPORT_V4, Action::CalloutUnknown(key), |filter| {
-        filter.raw_context = 7;
-    });
+    let filter_id =
+        filter_with(&lab, session, layers::key::OUTBOUND_TRANSPORT_V4, Action::CalloutUnknown(key), |filter| {
+            filter.raw_context = 7;
+        });
     let contexts = Rc::new(Cell::new(0));
     let seen = contexts.clone();
     on_classify(move |classify| seen.set(classify.filter.context));
     lab.traffic().packet(&datagram());
     assert_eq!(contexts.get(), 99, "what notifyFn wrote");
     lab.engine().filter_delete(session, filter_id).unwrap();
-    assert_eq!(heard.take(), [
-        (FWPS_CALLOUT_NOTIFY_ADD_FILTER, true, 7),
-        (FWPS_CALLOUT_NOTIFY_DELETE_FILTER, false, 99)
-    ]);
+    assert_eq!(
+        heard.take(),
+        [(FWPS_CALLOUT_NOTIFY_ADD_FILTER, true, 7), (FWPS_CALLOUT_NOTIFY_DELETE_FILTER, false, 99)]
+    );
 
     on_notify(|_, _, _| STATUS_UNSUCCESSFUL);
     let refused = std::panic::catch_unwind(|| {
@@ -347,8 +348,7 @@ fn managing_the_engine_from_notify_is_reported_and_not_a_deadlock() {
 fn open_engine() -> u64 {
     let mut handle = 0u64;
     let none = core::ptr::null::<u16>();
-    let status =
-        import!("fwpkclnt.sys", FwpmEngineOpen0(none, RPC_C_AUTHN_DEFAULT, none, none, &raw mut handle));
+    let status = import!("fwpkclnt.sys", FwpmEngineOpen0(none, RPC_C_AUTHN_DEFAULT, none, none, &raw mut handle));
     assert_eq!(status, STATUS_SUCCESS);
     handle
 }
@@ -394,12 +394,7 @@ fn a_filter_goes_through_the_management_functions_and_comes_back_the_same() {
                 FWP_BYTE_BLOB_TYPE,
                 FWP_CONDITION_VALUE0_0 { byteBlob: &raw mut app },
             ),
-            condition(
-                FWPM_CONDITION_IP_PROTOCOL,
-                FWP_MATCH_EQUAL,
-                FWP_UINT8,
-                FWP_CONDITION_VALUE0_0 { uint8: 6 },
-            ),
+            condition(FWPM_CONDITION_IP_PROTOCOL, FWP_MATCH_EQUAL, FWP_UINT8, FWP_CONDITION_VALUE0_0 { uint8: 6 }),
         ];
         let mut weight = 0x1234_5678_9abc_def0_u64;
         let mut data = [1u8, 2, 3];
@@ -435,10 +430,8 @@ fn a_filter_goes_through_the_management_functions_and_comes_back_the_same() {
         assert_eq!(import!("fwpkclnt.sys", FwpmFilterGetById0(engine, id, &raw mut got)), STATUS_SUCCESS);
         let sent = super::marshal::filter(crate::ptr::Ptr::new((&raw const added).cast_mut())).unwrap();
         let returned = super::marshal::filter(crate::ptr::Ptr::new(got)).unwrap();
-        let as_assigned = postern_engine::objects::Filter {
-            sublayer: Uuid::from_u128(FWPM_SUBLAYER_UNIVERSAL.to_u128()),
-            ..sent
-        };
+        let as_assigned =
+            postern_engine::objects::Filter { sublayer: Uuid::from_u128(FWPM_SUBLAYER_UNIVERSAL.to_u128()), ..sent };
         assert_eq!(returned, as_assigned);
         // SAFETY: a structure that the lab returned.
         let got_filter = unsafe { *got };
@@ -468,7 +461,8 @@ fn bad_parameters_get_the_status_that_the_documentation_names() {
             providerData: FWP_BYTE_BLOB { size: 0, data: core::ptr::null_mut() },
             weight: 1,
         };
-        let add = |sublayer: &FWPM_SUBLAYER0| import!("fwpkclnt.sys", FwpmSubLayerAdd0(engine, &raw const *sublayer, none));
+        let add =
+            |sublayer: &FWPM_SUBLAYER0| import!("fwpkclnt.sys", FwpmSubLayerAdd0(engine, &raw const *sublayer, none));
         assert_eq!(add(&sublayer), STATUS_FWP_NULL_DISPLAY_NAME);
         sublayer.displayData.name = name.as_ptr().cast_mut();
         sublayer.flags = 0x8000;
@@ -519,10 +513,7 @@ fn subscribers_hear_of_the_engine_until_they_unsubscribe() {
         let mut handle = 0u64;
         let context = core::ptr::null::<u8>();
         let callback = note_state as *const ();
-        let status = import!(
-            "fwpkclnt.sys",
-            FwpmBfeStateSubscribeChanges0(DEVICE, callback, context, &raw mut handle)
-        );
+        let status = import!("fwpkclnt.sys", FwpmBfeStateSubscribeChanges0(DEVICE, callback, context, &raw mut handle));
         assert_eq!(status, STATUS_SUCCESS);
         assert_eq!(import!("fwpkclnt.sys", FwpmBfeStateGet0()) as u32, FWPM_SERVICE_RUNNING);
         handle
@@ -537,12 +528,10 @@ fn subscribers_hear_of_the_engine_until_they_unsubscribe() {
         assert_eq!(status, RPC_NT_SERVER_UNAVAILABLE);
     });
     lab.set_bfe_running(true);
-    assert_eq!(STATES.take(), [
-        FWPM_SERVICE_STOP_PENDING,
-        FWPM_SERVICE_STOPPED,
-        FWPM_SERVICE_START_PENDING,
-        FWPM_SERVICE_RUNNING
-    ]);
+    assert_eq!(
+        STATES.take(),
+        [FWPM_SERVICE_STOP_PENDING, FWPM_SERVICE_STOPPED, FWPM_SERVICE_START_PENDING, FWPM_SERVICE_RUNNING]
+    );
     assert_eq!(lab.kernel.fwp.left_behind(0).len(), 1);
     lab.enter(|| {
         assert_eq!(import!("fwpkclnt.sys", FwpmBfeStateUnsubscribeChanges0(handle)), STATUS_SUCCESS);
