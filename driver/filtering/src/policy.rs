@@ -170,8 +170,14 @@ fn add_objects(transaction: &Transaction<'_>) -> Result<[Option<u64>; FILTER_COU
         let layer = GUID::from_u128(layer.key());
         transaction.add_callout(&CalloutObject { key: callout, display, provider: &provider, layer })?;
         let context = FilterContext::empty().to_raw();
-        let id =
-            transaction.add_filter(&InspectionFilter { display, provider: &provider, layer, sublayer, callout, context })?;
+        let id = transaction.add_filter(&InspectionFilter {
+            display,
+            provider: &provider,
+            layer,
+            sublayer,
+            callout,
+            context,
+        })?;
         *filter = Some(id);
     }
     FILTERS.begun.fetch_add(FILTER_COUNT as u64, Ordering::Relaxed);

@@ -101,7 +101,7 @@ impl Engine {
             check_display(&provider.display)?;
             provider.key =
                 engine.key_for(provider.key, |engine, key| engine.providers.get(State::Pending, key).is_some())?;
-            let lifetime = engine.lifetime(session, provider.persistent)?;
+            let lifetime = engine.lifetime(session, provider.persistent, Some(provider.key))?;
             let key = provider.key;
             engine.providers.insert(key, Stored { object: provider, lifetime });
             Ok(key)
@@ -125,13 +125,13 @@ impl Engine {
         })
     }
 
-    /// `FwpmSubLayerAdd0`. No two sublayers have one weight: the free one closest to that asked for is assigned, the lower of two.
+    /// `FwpmSubLayerAdd0`. No two sublayers have one weight: the free one closest to that asked for is assigned.
     pub fn sublayer_add(&mut self, session: SessionId, mut sublayer: Sublayer) -> Result<Uuid, FwpError> {
         self.write(session, &mut (), |engine, _| {
             check_display(&sublayer.display)?;
             sublayer.key =
                 engine.key_for(sublayer.key, |engine, key| engine.sublayers.get(State::Pending, key).is_some())?;
-            let lifetime = engine.lifetime(session, sublayer.persistent)?;
+            let lifetime = engine.lifetime(session, sublayer.persistent, sublayer.provider)?;
             engine.check_provider(sublayer.provider, lifetime)?;
             let taken = engine.sublayers.iter(State::Pending).map(|(_, stored)| stored.object.weight).collect();
             sublayer.weight = weight::closest_free(sublayer.weight, &taken).ok_or(FwpError::TooManySublayers)?;
@@ -167,7 +167,7 @@ impl Engine {
             if !layer.is_kernel() {
                 return Err(FwpError::IncompatibleLayer);
             }
-            let lifetime = engine.lifetime(session, callout.persistent)?;
+            let lifetime = engine.lifetime(session, callout.persistent, callout.provider)?;
             engine.check_provider(callout.provider, lifetime)?;
             if engine.callouts.iter(State::Pending).count() >= MAX_CALLOUTS {
                 return Err(FwpError::TooManyCallouts);
@@ -295,11 +295,16 @@ impl Engine {
         }
     }
 
-    pub(crate) fn lifetime(&self, session: SessionId, persistent: bool) -> Result<Lifetime, FwpError> {
+    pub(crate) fn lifetime(
+        &self,
+        session: SessionId,
+        persistent: bool,
+        provider: Option<Uuid>,
+    ) -> Result<Lifetime, FwpError> {
         match (self.session(session)?.session.dynamic, persistent) {
             (true, true) => Err(FwpError::DynamicSessionInProgress),
             (true, false) => Ok(Lifetime::Dynamic(session)),
-            (false, true) => Ok(Lifetime::Persistent),
+            (false, true) => Ok(Lifetime::Persistent { provider }),
             (false, false) => Ok(Lifetime::Static),
         }
     }

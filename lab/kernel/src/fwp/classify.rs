@@ -41,7 +41,8 @@ impl RawValues {
         for (index, (value, field)) in values.iter().zip(fields).enumerate().take(FIELDS) {
             // Each value is written whole, so that no byte of the one before shows behind a narrow one.
             let (r#type, Anonymous) = match *value {
-                Value::Empty => (FWP_EMPTY, FWP_VALUE0_0 { uint64: core::ptr::null_mut() }),
+                // A token is a kernel object that the lab has none of; the engine knows its SIDs, a callout sees no value.
+                Value::Empty | Value::Token(_) => (FWP_EMPTY, FWP_VALUE0_0 { uint64: core::ptr::null_mut() }),
                 Value::Uint8(value) => (FWP_UINT8, inline(value.into())),
                 Value::Uint16(value) => (FWP_UINT16, inline(value.into())),
                 Value::Uint32(value) => (FWP_UINT32, inline(value)),
