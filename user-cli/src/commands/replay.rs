@@ -1,6 +1,7 @@
 //! `postern replay`.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -101,12 +102,12 @@ fn describe(summary: &Summary) -> String {
         let rows = summary.flow_list.iter().map(|flow| {
             [
                 Cell::new(Protocol(flow.protocol)),
-                Cell::new(flow.local),
+                Cell::new(endpoint(flow.protocol, flow.local, "type")),
                 Cell::new(match flow.direction {
                     Direction::Outbound => "->",
                     Direction::Inbound => "<-",
                 }),
-                Cell::new(flow.remote),
+                Cell::new(endpoint(flow.protocol, flow.remote, "code")),
                 verdict(if flow.permitted { "permit" } else { "block" }, flow.permitted),
                 Cell::new(&flow.layer),
                 Cell::new(filter_name(flow.filter.as_ref())),
@@ -147,6 +148,15 @@ fn describe(summary: &Summary) -> String {
         if summary.threads == 1 { "thread" } else { "threads" }
     );
     text
+}
+
+/// With the port, where the protocol has ports; for ICMP with what stands in the port's place.
+fn endpoint(protocol: u8, endpoint: SocketAddr, icmp: &str) -> String {
+    match Protocol(protocol) {
+        Protocol::ICMP | Protocol::ICMPV6 => format!("{} {icmp} {}", endpoint.ip(), endpoint.port()),
+        protocol if protocol.has_ports() => endpoint.to_string(),
+        _ => endpoint.ip().to_string(),
+    }
 }
 
 fn filter_name(filter: Option<&FilterName>) -> String {
