@@ -1,1 +1,81 @@
-fn main() {}
+//! Everything a contributor runs: `cargo xtask <command>`.
+
+mod bench;
+mod build;
+mod demo;
+mod setup;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use xwdk::Driver;
+
+/// Builds, tests and shows Postern.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing to build the driver image; does nothing where nothing is missing
+    Setup,
+    /// Build everything; the last lines say where the driver image and the CLI are
+    Build,
+    /// Measure what a classify, a packet, a load and an unload cost; prints a table
+    Bench,
+    /// Show what Postern does: driver, filters, real traffic, state, and an unload while traffic flows
+    Demo,
+    /// Check formatting and lints, and run every test
+    Test,
+    /// Check that the driver's sources compile against the headers of a real WDK
+    CheckWdk {
+        /// The WDK's content root: the folder that has `Include/10.0.*/km` and `Include/wdf`
+        #[arg(env = "WDKContentRoot")]
+        wdk: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let root = root();
+    let result = match Arguments::parse().command {
+        Task::Setup => setup::setup(&root),
+        Task::Build => build::build(&root).map(|products| products.print()),
+        Task::Bench => bench::bench(&root),
+        Task::Demo => demo::demo(&root),
+        Task::Test => test::test(&root),
+        Task::CheckWdk { wdk } => Driver::kmdf(&root).check_against(&wdk),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The checkout that this program was built from.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Says what is done, and why.
+fn say(line: &str) {
+    eprintln!("xtask: {line}");
+}
+
+/// Runs cargo at `root`, showing its output.
+fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
+    say(&format!("cargo {}", arguments.join(" ")));
+    let status = Command::new("cargo").args(arguments).current_dir(root).status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("cargo {} failed", arguments.join(" "));
+    }
+    Ok(())
+}

@@ -6,6 +6,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::Status;
 
+/// Length of the longest input that a request has.
+pub const LONGEST_INPUT: usize = size_of::<ListRequest>();
+
 /// What requests may ask for.
 pub trait Source {
     /// Version of the driver: major, minor, patch.

@@ -38,10 +38,13 @@ enum Acquired<S> {
     /// The log's ETW provider. First in, so that everything can be logged, the receipt too.
     Trace,
     Shell(S),
+    #[expect(dead_code, reason = "freed when the entry is struck off")]
     Lanes(Lanes),
     /// For attempts to unregister on a system thread.
+    #[expect(dead_code, reason = "freed when the entry is struck off")]
     UnregisterWork(WorkItem),
     /// Follows BFE.
+    #[expect(dead_code, reason = "freed when the entry is struck off")]
     BfeWork(WorkItem),
     EngineSession,
     BfeSubscription(bfe::Subscription),
@@ -106,12 +109,7 @@ impl<S: Shell> Stay<S> {
         self.enter(Acquired::BfeSubscription(subscription))
     }
 
-    fn register(
-        &mut self,
-        device: *mut DEVICE_OBJECT,
-        index: usize,
-        work_item: *mut c_void,
-    ) -> Result<(), NTSTATUS> {
+    fn register(&mut self, device: *mut DEVICE_OBJECT, index: usize, work_item: *mut c_void) -> Result<(), NTSTATUS> {
         // SAFETY: the device stands below the callout in the ledger, the functions are this image's, and what they use are its
         // statics and the lanes. The ledger's walk unregisters the callout before it releases any of them.
         let id = unsafe { callout::register(device.cast(), &classify::registration(index)) }.inspect_err(|status| {
@@ -186,9 +184,8 @@ fn release<S: Shell>(acquired: &mut Acquired<S>, walk: Option<Walk>) {
             shared::SUBSCRIPTIONS.end();
         }
         Acquired::EngineSession => policy::close_session(),
-        // The item itself goes with the entry.
         Acquired::BfeWork(_) => work_item::wait_until_done(),
-        // Whoever queues this one waits for it.
+        // Whoever queues this item waits for it.
         Acquired::UnregisterWork(_) => {}
         Acquired::Lanes(_) => {}
         Acquired::Shell(shell) => shell.release(),

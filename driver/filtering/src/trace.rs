@@ -37,7 +37,8 @@ fn system_routine(name: &'static U16CStr) -> Option<ptr::NonNull<c_void>> {
 
 /// Registers the provider if the kernel can. IRQL: PASSIVE_LEVEL.
 pub fn register() {
-    let (Some(register), Some(write)) = (system_routine(u16cstr!("EtwRegister")), system_routine(u16cstr!("EtwWriteString")))
+    let (Some(register), Some(write)) =
+        (system_routine(u16cstr!("EtwRegister")), system_routine(u16cstr!("EtwWriteString")))
     else {
         return;
     };

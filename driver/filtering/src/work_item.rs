@@ -10,7 +10,9 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 
 use wdk_sys::ntddk::{IoAllocateWorkItem, IoFreeWorkItem, IoQueueWorkItem, KeDelayExecutionThread};
-use wdk_sys::{_IO_WORKITEM, _MODE, _WORK_QUEUE_TYPE, DEVICE_OBJECT, LARGE_INTEGER, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
+use wdk_sys::{
+    _IO_WORKITEM, _MODE, _WORK_QUEUE_TYPE, DEVICE_OBJECT, LARGE_INTEGER, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES,
+};
 
 use crate::shared::{WORK, WORK_ITEMS};
 

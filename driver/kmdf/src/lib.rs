@@ -1,51 +1,107 @@
 //! `postern.sys`: the KMDF shell of the Postern driver.
+//!
+//! A shell brings what a driver model wants around the driver: the entry point, the device, the way that requests come in, and
+//! the unload function. What the driver does is in `postern-filtering`.
 #![no_std]
 
 extern crate wdk_panic;
 
-use core::mem::size_of;
+mod device;
+
+use core::cell::UnsafeCell;
 use core::ptr;
 
+use postern_filtering::Stay;
 use wdk_alloc::WdkAllocator;
+use wdk_sys::_WDF_DRIVER_INIT_FLAGS::WdfDriverInitNonPnpDriver;
 use wdk_sys::{
-    _WDF_DRIVER_INIT_FLAGS::WdfDriverInitNonPnpDriver, DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING,
-    ULONG, WDF_DRIVER_CONFIG, WDFDRIVER, call_unsafe_wdf_function_binding,
+    DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, STATUS_SUCCESS, ULONG, WDF_DRIVER_CONFIG, WDFDRIVER,
+    call_unsafe_wdf_function_binding,
 };
+
+use crate::device::ControlDevice;
 
 #[global_allocator]
 static ALLOCATOR: WdkAllocator = WdkAllocator;
 
-/// `DRIVER_INITIALIZE`, called by the framework's entry point at PASSIVE_LEVEL.
+static STAY: AtEntryAndUnload<Stay<ControlDevice>> = AtEntryAndUnload(UnsafeCell::new(Stay::new()));
+
+/// Something that only `DriverEntry` and the unload function use.
+struct AtEntryAndUnload<T>(UnsafeCell<T>);
+
+// SAFETY: the system calls the unload function once, after DriverEntry has succeeded, so their uses never overlap
+// ("DRIVER_UNLOAD callback function").
+unsafe impl<T> Sync for AtEntryAndUnload<T> {}
+
+/// `DRIVER_INITIALIZE`. IRQL: PASSIVE_LEVEL.
 ///
 /// # Safety
 ///
-/// Windows calls this once, with the driver's own object and registry path.
-// SAFETY: no other symbol of the image has this name; the framework's entry stub calls it.
+/// The framework's entry stub calls this once, with the driver's own object and registry path.
+// SAFETY: no other symbol of the image has this name.
 #[unsafe(export_name = "DriverEntry")]
-pub unsafe extern "system" fn driver_entry(
+pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) -> NTSTATUS {
+    // SAFETY: this is DriverEntry.
+    let stay = unsafe { &mut *STAY.0.get() };
+    match enter(stay, driver, registry_path) {
+        Ok(()) => STATUS_SUCCESS,
+        Err(status) => {
+            // The system calls no unload function after a DriverEntry that failed.
+            stay.leave();
+            status
+        }
+    }
+}
+
+fn enter(
+    stay: &mut Stay<ControlDevice>,
     driver: &mut DRIVER_OBJECT,
     registry_path: PCUNICODE_STRING,
-) -> NTSTATUS {
+) -> Result<(), NTSTATUS> {
+    let driver = create_driver(driver, registry_path)?;
+    stay.begin()?;
+    let device = ControlDevice::create(driver)?;
+    let (handle, device_object) = (device.handle(), device.device_object());
+    stay.hold(device)?;
+    device::complete(handle)?;
+    // SAFETY: the device was just entered, and the system calls DriverEntry once.
+    unsafe { stay.start(device_object) }?;
+    // Only now can the device be opened, so no request meets a driver that is half there.
+    device::admit(handle);
+    Ok(())
+}
+
+/// Makes this a non-PnP driver that can be unloaded. The framework sets `DRIVER_OBJECT.DriverUnload`, and nobody else may:
+/// its own unload work hangs there.
+fn create_driver(driver: &mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) -> Result<WDFDRIVER, NTSTATUS> {
     let mut config = WDF_DRIVER_CONFIG {
         Size: size_of::<WDF_DRIVER_CONFIG>() as ULONG,
         EvtDriverUnload: Some(unload),
         DriverInitFlags: WdfDriverInitNonPnpDriver as ULONG,
         ..WDF_DRIVER_CONFIG::default()
     };
-    // SAFETY: the object and path are the caller's, and `config` is initialised as WdfDriverCreate requires.
-    unsafe {
+    let mut handle = ptr::null_mut();
+    // SAFETY: object and path are DriverEntry's, and the others outlive the call.
+    let status = unsafe {
         call_unsafe_wdf_function_binding!(
             WdfDriverCreate,
             ptr::from_mut(driver),
             registry_path,
             ptr::null_mut(),
             &raw mut config,
-            ptr::null_mut(),
+            &raw mut handle,
         )
+    };
+    match status {
+        STATUS_SUCCESS => Ok(handle),
+        status => Err(status),
     }
 }
 
-/// `EvtDriverUnload`, called at PASSIVE_LEVEL.
-extern "C" fn unload(_driver: WDFDRIVER) {
-    wdk::println!("postern: unload");
+/// `EvtDriverUnload`. IRQL: PASSIVE_LEVEL. The image may leave memory once this has returned, and the framework has deleted
+/// the driver object after it.
+unsafe extern "C" fn unload(_driver: WDFDRIVER) {
+    // SAFETY: this is the unload function.
+    let stay = unsafe { &mut *STAY.0.get() };
+    stay.leave();
 }

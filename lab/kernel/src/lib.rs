@@ -1,1 +1,41 @@
 //! Runs Windows kernel images on a machine without Windows.
+//!
+//! [`Lab`] loads a real `.sys` into this process, supplies its imports, checks each call against its
+//! contract, and reports what a driver does wrong. It runs on x86-64 Linux; elsewhere the crate is empty.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+mod call;
+mod export;
+mod fault;
+mod fwp;
+mod image;
+mod inject;
+mod irql;
+mod kernel;
+mod lab;
+mod ndis;
+mod nt;
+mod ntos;
+mod ptr;
+mod report;
+mod thread;
+mod traffic;
+
+pub use fwp::{EngineClient, EngineError};
+pub use image::{ImageError, QUARANTINED};
+pub use inject::{Fault, Occurrences};
+pub use kernel::Config;
+pub use lab::Lab;
+pub use nt::NtStatus;
+pub use report::{Kind, Place, Violation};
+pub use traffic::{Connection, Decision, Direction, Fragment, Outcome, Packet, Traffic};
+
+/// The kernel modules that the lab supplies.
+fn modules() -> &'static [export::Module] {
+    &[
+        export::Module { name: "ntoskrnl.exe", tables: &[] },
+        export::Module { name: "hal.dll", tables: &[] },
+        export::Module { name: "fwpkclnt.sys", tables: fwp::EXPORTS },
+        export::Module { name: "ndis.sys", tables: &[ndis::EXPORTS] },
+    ]
+}

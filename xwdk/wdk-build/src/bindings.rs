@@ -16,8 +16,7 @@ pub trait BuilderExt {
 impl BuilderExt for bindgen::Builder {
     fn wdk_default(config: impl Borrow<Config>) -> Result<bindgen::Builder, ConfigError> {
         let config = config.borrow();
-        let rust_target =
-            bindgen::RustTarget::stable(91, 0).expect("bindgen knows the Rust version of wdk-build 0.6");
+        let rust_target = bindgen::RustTarget::stable(91, 0).expect("bindgen knows the Rust version of wdk-build 0.6");
         Ok(bindgen::Builder::default()
             .use_core()
             .derive_default(true)
@@ -40,18 +39,14 @@ impl BuilderExt for bindgen::Builder {
             // `size_t` in the compiler's own declarations would be bound as u64 instead of usize.
             .clang_arg("-fno-builtin")
             .clang_args(resource_include())
+            .clang_args(config.include_paths()?.map(|folder| format!("--include-directory={}", folder.display())))
             .clang_args(
                 config
-                    .include_paths()?
-                    .map(|folder| format!("--include-directory={}", folder.display())),
+                    .preprocessor_definitions()
+                    .map(|(name, value)| format!("-D{name}{}", value.map(|v| format!("={v}")).unwrap_or_default())),
             )
-            .clang_args(config.preprocessor_definitions().map(|(name, value)| {
-                format!("-D{name}{}", value.map(|v| format!("={v}")).unwrap_or_default())
-            }))
             .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()))
-            .parse_callbacks(Box::new(WdfFunctionsName(
-                config.compute_wdffunctions_symbol_name(),
-            ))))
+            .parse_callbacks(Box::new(WdfFunctionsName(config.compute_wdffunctions_symbol_name()))))
     }
 }
 
@@ -68,7 +63,6 @@ struct WdfFunctionsName(Option<String>);
 
 impl ParseCallbacks for WdfFunctionsName {
     fn generated_name_override(&self, item: ItemInfo<'_>) -> Option<String> {
-        (matches!(item.kind, ItemKind::Var) && Some(item.name) == self.0.as_deref())
-            .then(|| "WdfFunctions".to_owned())
+        (matches!(item.kind, ItemKind::Var) && Some(item.name) == self.0.as_deref()).then(|| "WdfFunctions".to_owned())
     }
 }

@@ -18,10 +18,7 @@ fn wdk() -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
     let newest = fs::read_dir(&include)
         .map_err(|e| IoError::with_path(&include, e))?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with("10."))
-        })
+        .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("10.")))
         .max();
     match newest {
         Some(newest) => Ok(Some((include, newest))),
@@ -31,23 +28,22 @@ fn wdk() -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
 
 /// Arguments for clang that every C source and binding is compiled with.
 pub fn clang_arguments() -> Result<Vec<String>, ConfigError> {
-    let arguments: &[&str] = if wdk()?.is_some() {
-        &[
-            "--target=x86_64-pc-windows-msvc",
-            "-fms-compatibility",
-            "-fms-extensions",
-            "-fdelayed-template-parsing",
-            "-Wno-everything",
-        ]
+    let mut arguments: Vec<String> = Vec::new();
+    if wdk()?.is_some() {
+        arguments.extend(
+            ["--target=x86_64-pc-windows-msvc", "-fms-compatibility", "-fms-extensions", "-fdelayed-template-parsing"]
+                .map(str::to_owned),
+        );
+        // Finds headers that are included under a name in another case.
+        println!("cargo::rerun-if-env-changed=XWDK_OVERLAY");
+        if let Ok(overlay) = env::var("XWDK_OVERLAY") {
+            arguments.extend(["-ivfsoverlay".to_owned(), overlay]);
+        }
     } else {
-        // mingw's headers are written for GNU C; `_Static_assert` and `#include_next` are, too.
-        &[
-            "--target=x86_64-w64-windows-gnu",
-            "-fms-extensions",
-            "-ffreestanding",
-        ]
-    };
-    Ok(arguments.iter().map(|a| (*a).to_owned()).collect())
+        // mingw's headers are written for GNU C.
+        arguments.extend(["--target=x86_64-w64-windows-gnu", "-fms-extensions", "-ffreestanding"].map(str::to_owned));
+    }
+    Ok(arguments)
 }
 
 impl Config {
@@ -55,30 +51,21 @@ impl Config {
     pub fn include_paths(&self) -> Result<impl Iterator<Item = PathBuf>, ConfigError> {
         let folders = match wdk()? {
             Some((include, newest)) => {
-                let mut folders = vec![
-                    newest.join("km/crt"),
-                    newest.join("km"),
-                    newest.join("shared"),
-                ];
+                let mut folders = vec![newest.join("km/crt"), newest.join("km"), newest.join("shared")];
                 if let DriverConfig::Kmdf(kmdf) = self.driver_config {
-                    folders.push(include.join(format!(
-                        "wdf/kmdf/{}.{}",
-                        kmdf.kmdf_version_major, kmdf.target_kmdf_version_minor
-                    )));
+                    folders.push(
+                        include
+                            .join(format!("wdf/kmdf/{}.{}", kmdf.kmdf_version_major, kmdf.target_kmdf_version_minor)),
+                    );
                 }
                 folders
             }
             None => {
                 println!("cargo::rerun-if-env-changed=XWDK_MINGW_INCLUDE");
                 let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../include");
-                let mingw = env::var_os("XWDK_MINGW_INCLUDE")
-                    .map_or_else(|| PathBuf::from(MINGW_INCLUDE), PathBuf::from);
-                vec![
-                    own.join("km"),
-                    own.join("wdf"),
-                    mingw.join("ddk"),
-                    mingw,
-                ]
+                let mingw =
+                    env::var_os("XWDK_MINGW_INCLUDE").map_or_else(|| PathBuf::from(MINGW_INCLUDE), PathBuf::from);
+                vec![own.join("km"), own.join("wdf"), mingw.join("ddk"), mingw]
             }
         };
         match folders.iter().find(|folder| !folder.is_dir()) {
@@ -89,19 +76,12 @@ impl Config {
 
     /// The macros that the WDK's build defines for a kernel-mode driver.
     pub fn preprocessor_definitions(&self) -> impl Iterator<Item = (String, Option<String>)> {
-        let mut definitions = vec![
-            ("_WIN64", None),
-            ("_AMD64_", None),
-            ("AMD64", None),
-            ("_KERNEL_MODE", None),
-        ];
+        let mut definitions = vec![("_WIN64", None), ("_AMD64_", None), ("AMD64", None), ("_KERNEL_MODE", None)];
         if let DriverConfig::Kmdf(kmdf) = self.driver_config {
             definitions.push(("KMDF_VERSION_MAJOR", Some(kmdf.kmdf_version_major)));
             definitions.push(("KMDF_VERSION_MINOR", Some(kmdf.target_kmdf_version_minor)));
         }
-        definitions
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.map(|v| v.to_string())))
+        definitions.into_iter().map(|(name, value)| (name.to_owned(), value.map(|v| v.to_string())))
     }
 
     /// The headers of an [`ApiSubset`].
@@ -115,10 +95,7 @@ impl Config {
     }
 
     /// A C source that includes the headers of all `subsets`.
-    pub fn bindgen_header_contents(
-        &self,
-        subsets: impl IntoIterator<Item = ApiSubset>,
-    ) -> Result<String, ConfigError> {
+    pub fn bindgen_header_contents(&self, subsets: impl IntoIterator<Item = ApiSubset>) -> Result<String, ConfigError> {
         let mut contents = String::new();
         for subset in subsets {
             for header in self.headers(subset)? {
@@ -131,10 +108,9 @@ impl Config {
     /// `WdfFunctions` carries the framework's version in its linker name.
     pub fn compute_wdffunctions_symbol_name(&self) -> Option<String> {
         match self.driver_config {
-            DriverConfig::Kmdf(kmdf) => Some(format!(
-                "WdfFunctions_{:02}0{:02}",
-                kmdf.kmdf_version_major, kmdf.target_kmdf_version_minor
-            )),
+            DriverConfig::Kmdf(kmdf) => {
+                Some(format!("WdfFunctions_{:02}0{:02}", kmdf.kmdf_version_major, kmdf.target_kmdf_version_minor))
+            }
             DriverConfig::Wdm | DriverConfig::Umdf(_) => None,
         }
     }

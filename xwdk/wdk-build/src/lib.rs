@@ -45,10 +45,7 @@ pub enum ConfigError {
     )]
     StaticCrtNotEnabled,
     #[error("cannot run {tool}: {source}; `cargo xtask setup` installs what is missing")]
-    ToolNotFound {
-        tool: &'static str,
-        source: std::io::Error,
-    },
+    ToolNotFound { tool: &'static str, source: std::io::Error },
     #[error("{tool} failed:\n{output}")]
     ToolFailed { tool: &'static str, output: String },
 }
@@ -69,10 +66,7 @@ pub struct IoError {
 
 impl IoError {
     pub fn with_path(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self {
-            path: path.into(),
-            source,
-        }
+        Self { path: path.into(), source }
     }
 }
 
@@ -130,9 +124,7 @@ pub fn configure_wdk_binary_build() -> Result<(), ConfigError> {
 
 impl Config {
     fn emit_cfg(&self) {
-        println!(
-            r#"cargo::rustc-check-cfg=cfg(driver_model__driver_type, values("WDM","KMDF","UMDF"))"#
-        );
+        println!(r#"cargo::rustc-check-cfg=cfg(driver_model__driver_type, values("WDM","KMDF","UMDF"))"#);
         let driver_type = match self.driver_config {
             DriverConfig::Wdm => "WDM",
             DriverConfig::Kmdf(_) => "KMDF",

@@ -85,7 +85,11 @@ fn entry_library(config: &Config, folder: &Path) -> Result<(), ConfigError> {
     let object = folder.join("wdf_driver_entry.obj");
 
     let mut clang = Command::new("clang");
-    clang.args(clang_arguments()?).args(["-O2", "-Wall", "-Werror", "-c"]);
+    clang
+        .args(clang_arguments()?)
+        // The kernel unwinds through every function that is not a leaf.
+        .arg("-fasynchronous-unwind-tables")
+        .args(["-O2", "-Wall", "-Werror", "-c"]);
     for include in config.include_paths()? {
         // Headers of the system: not ours to warn about.
         clang.arg("-isystem").arg(include);
@@ -103,14 +107,9 @@ fn entry_library(config: &Config, folder: &Path) -> Result<(), ConfigError> {
 }
 
 fn run(tool: &'static str, command: &mut Command) -> Result<(), ConfigError> {
-    let output = command
-        .output()
-        .map_err(|source| ConfigError::ToolNotFound { tool, source })?;
+    let output = command.output().map_err(|source| ConfigError::ToolNotFound { tool, source })?;
     if output.status.success() {
         return Ok(());
     }
-    Err(ConfigError::ToolFailed {
-        tool,
-        output: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    Err(ConfigError::ToolFailed { tool, output: String::from_utf8_lossy(&output.stderr).into_owned() })
 }

@@ -32,8 +32,7 @@ impl Config {
     pub fn from_env_auto() -> Result<Self, ConfigError> {
         let manifest = top_level_manifest();
         println!("cargo::rerun-if-changed={}", manifest.display());
-        let text =
-            fs::read_to_string(&manifest).map_err(|e| IoError::with_path(&manifest, e))?;
+        let text = fs::read_to_string(&manifest).map_err(|e| IoError::with_path(&manifest, e))?;
         match driver_model(&text) {
             Ok(driver_config) => Ok(Self { driver_config }),
             Err(problem) => Err(ConfigError::Manifest { manifest, problem }),
@@ -44,20 +43,14 @@ impl Config {
 /// The manifest beside the lock file above the target folder: the rule that Microsoft's `wdk-build` has.
 fn top_level_manifest() -> PathBuf {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    out_dir
-        .ancestors()
-        .find(|folder| folder.join("Cargo.lock").exists())
-        .unwrap_or(Path::new("."))
-        .join("Cargo.toml")
+    out_dir.ancestors().find(|folder| folder.join("Cargo.lock").exists()).unwrap_or(Path::new(".")).join("Cargo.toml")
 }
 
 fn driver_model(manifest: &str) -> Result<DriverConfig, String> {
     let manifest: toml::Table = manifest.parse().map_err(|e| format!("{e}"))?;
     let model = ["package", "metadata", "wdk", "driver-model"]
         .iter()
-        .try_fold(None, |table: Option<&toml::Table>, key| {
-            table.unwrap_or(&manifest).get(*key)?.as_table().map(Some)
-        })
+        .try_fold(None, |table: Option<&toml::Table>, key| table.unwrap_or(&manifest).get(*key)?.as_table().map(Some))
         .flatten()
         .ok_or("has no [package.metadata.wdk.driver-model]")?;
 
@@ -75,9 +68,7 @@ fn driver_model(manifest: &str) -> Result<DriverConfig, String> {
             target_kmdf_version_minor: version("target-kmdf-version-minor")?,
             minimum_kmdf_version_minor: None,
         })),
-        other => Err(format!(
-            "driver-type {other:?}: only WDM and KMDF drivers can be built without the WDK"
-        )),
+        other => Err(format!("driver-type {other:?}: only WDM and KMDF drivers can be built without the WDK")),
     }
 }
 
@@ -92,10 +83,7 @@ mod tests {
         let Ok(DriverConfig::Kmdf(kmdf)) = driver_model(manifest) else {
             panic!("not a KMDF driver");
         };
-        assert_eq!(
-            (kmdf.kmdf_version_major, kmdf.target_kmdf_version_minor),
-            (1, 15)
-        );
+        assert_eq!((kmdf.kmdf_version_major, kmdf.target_kmdf_version_minor), (1, 15));
     }
 
     #[test]

@@ -15,24 +15,14 @@ unsafe extern "system" {
     pub fn FwpsCalloutUnregisterByKey0(calloutKey: *const GUID) -> NTSTATUS;
 
     // Flow contexts. IRQL: at most DISPATCH_LEVEL.
-    pub fn FwpsFlowAssociateContext0(
-        flowId: u64,
-        layerId: u16,
-        calloutId: u32,
-        flowContext: u64,
-    ) -> NTSTATUS;
+    pub fn FwpsFlowAssociateContext0(flowId: u64, layerId: u16, calloutId: u32, flowContext: u64) -> NTSTATUS;
     pub fn FwpsFlowRemoveContext0(flowId: u64, layerId: u16, calloutId: u32) -> NTSTATUS;
     pub fn FwpsFlowAbort0(flowId: u64) -> NTSTATUS;
 
     // Pending. IRQL: at most DISPATCH_LEVEL.
-    pub fn FwpsPendOperation0(completionHandle: HANDLE, completionContext: *mut HANDLE)
-    -> NTSTATUS;
+    pub fn FwpsPendOperation0(completionHandle: HANDLE, completionContext: *mut HANDLE) -> NTSTATUS;
     pub fn FwpsCompleteOperation0(completionContext: HANDLE, netBufferList: *mut NET_BUFFER_LIST);
-    pub fn FwpsAcquireClassifyHandle0(
-        classifyContext: *mut c_void,
-        flags: u32,
-        classifyHandle: *mut u64,
-    ) -> NTSTATUS;
+    pub fn FwpsAcquireClassifyHandle0(classifyContext: *mut c_void, flags: u32, classifyHandle: *mut u64) -> NTSTATUS;
     pub fn FwpsReleaseClassifyHandle0(classifyHandle: u64);
     pub fn FwpsPendClassify0(
         classifyHandle: u64,
@@ -40,11 +30,7 @@ unsafe extern "system" {
         flags: u32,
         classifyOut: *mut FWPS_CLASSIFY_OUT0,
     ) -> NTSTATUS;
-    pub fn FwpsCompleteClassify0(
-        classifyHandle: u64,
-        flags: u32,
-        classifyOut: *const FWPS_CLASSIFY_OUT0,
-    );
+    pub fn FwpsCompleteClassify0(classifyHandle: u64, flags: u32, classifyOut: *const FWPS_CLASSIFY_OUT0);
     pub fn FwpsAcquireWritableLayerDataPointer0(
         classifyHandle: u64,
         filterId: u64,
@@ -52,11 +38,7 @@ unsafe extern "system" {
         writableLayerData: *mut *mut c_void,
         classifyOut: *mut FWPS_CLASSIFY_OUT0,
     ) -> NTSTATUS;
-    pub fn FwpsApplyModifiedLayerData0(
-        classifyHandle: u64,
-        modifiedLayerData: *mut c_void,
-        flags: u32,
-    );
+    pub fn FwpsApplyModifiedLayerData0(classifyHandle: u64, modifiedLayerData: *mut c_void, flags: u32);
 
     // Injection. IRQL: create and destroy PASSIVE_LEVEL, everything else at most DISPATCH_LEVEL.
     pub fn FwpsInjectionHandleCreate0(
@@ -123,21 +105,11 @@ unsafe extern "system" {
         netBufferList: *mut *mut NET_BUFFER_LIST,
     ) -> NTSTATUS;
     pub fn FwpsFreeCloneNetBufferList0(netBufferList: *mut NET_BUFFER_LIST, freeCloneFlags: u32);
-    pub fn FwpsReferenceNetBufferList0(
-        netBufferList: *mut NET_BUFFER_LIST,
-        intendToModify: BOOLEAN,
-    );
-    pub fn FwpsDereferenceNetBufferList0(
-        netBufferList: *mut NET_BUFFER_LIST,
-        dispatchLevel: BOOLEAN,
-    );
+    pub fn FwpsReferenceNetBufferList0(netBufferList: *mut NET_BUFFER_LIST, intendToModify: BOOLEAN);
+    pub fn FwpsDereferenceNetBufferList0(netBufferList: *mut NET_BUFFER_LIST, dispatchLevel: BOOLEAN);
 
     // Redirection. IRQL: PASSIVE_LEVEL.
-    pub fn FwpsRedirectHandleCreate0(
-        providerGuid: *const GUID,
-        flags: u32,
-        redirectHandle: *mut HANDLE,
-    ) -> NTSTATUS;
+    pub fn FwpsRedirectHandleCreate0(providerGuid: *const GUID, flags: u32, redirectHandle: *mut HANDLE) -> NTSTATUS;
     pub fn FwpsRedirectHandleDestroy0(redirectHandle: HANDLE);
 
     // The base filtering engine. IRQL: PASSIVE_LEVEL, but FwpmBfeStateGet0 at most DISPATCH_LEVEL.
@@ -163,22 +135,14 @@ unsafe extern "system" {
     pub fn FwpmFreeMemory0(p: *mut *mut c_void);
 
     // Management objects. IRQL: PASSIVE_LEVEL. `sd` is an optional security descriptor.
-    pub fn FwpmProviderAdd0(
-        engineHandle: HANDLE,
-        provider: *const FWPM_PROVIDER0,
-        sd: *mut c_void,
-    ) -> NTSTATUS;
+    pub fn FwpmProviderAdd0(engineHandle: HANDLE, provider: *const FWPM_PROVIDER0, sd: *mut c_void) -> NTSTATUS;
     pub fn FwpmProviderDeleteByKey0(engineHandle: HANDLE, key: *const GUID) -> NTSTATUS;
     pub fn FwpmProviderGetByKey0(
         engineHandle: HANDLE,
         key: *const GUID,
         provider: *mut *mut FWPM_PROVIDER0,
     ) -> NTSTATUS;
-    pub fn FwpmSubLayerAdd0(
-        engineHandle: HANDLE,
-        subLayer: *const FWPM_SUBLAYER0,
-        sd: *mut c_void,
-    ) -> NTSTATUS;
+    pub fn FwpmSubLayerAdd0(engineHandle: HANDLE, subLayer: *const FWPM_SUBLAYER0, sd: *mut c_void) -> NTSTATUS;
     pub fn FwpmSubLayerDeleteByKey0(engineHandle: HANDLE, key: *const GUID) -> NTSTATUS;
     pub fn FwpmSubLayerGetByKey0(
         engineHandle: HANDLE,
@@ -193,32 +157,12 @@ unsafe extern "system" {
     ) -> NTSTATUS;
     pub fn FwpmCalloutDeleteById0(engineHandle: HANDLE, id: u32) -> NTSTATUS;
     pub fn FwpmCalloutDeleteByKey0(engineHandle: HANDLE, key: *const GUID) -> NTSTATUS;
-    pub fn FwpmCalloutGetById0(
-        engineHandle: HANDLE,
-        id: u32,
-        callout: *mut *mut FWPM_CALLOUT0,
-    ) -> NTSTATUS;
-    pub fn FwpmCalloutGetByKey0(
-        engineHandle: HANDLE,
-        key: *const GUID,
-        callout: *mut *mut FWPM_CALLOUT0,
-    ) -> NTSTATUS;
-    pub fn FwpmFilterAdd0(
-        engineHandle: HANDLE,
-        filter: *const FWPM_FILTER0,
-        sd: *mut c_void,
-        id: *mut u64,
-    ) -> NTSTATUS;
+    pub fn FwpmCalloutGetById0(engineHandle: HANDLE, id: u32, callout: *mut *mut FWPM_CALLOUT0) -> NTSTATUS;
+    pub fn FwpmCalloutGetByKey0(engineHandle: HANDLE, key: *const GUID, callout: *mut *mut FWPM_CALLOUT0) -> NTSTATUS;
+    pub fn FwpmFilterAdd0(engineHandle: HANDLE, filter: *const FWPM_FILTER0, sd: *mut c_void, id: *mut u64)
+    -> NTSTATUS;
     pub fn FwpmFilterDeleteById0(engineHandle: HANDLE, id: u64) -> NTSTATUS;
     pub fn FwpmFilterDeleteByKey0(engineHandle: HANDLE, key: *const GUID) -> NTSTATUS;
-    pub fn FwpmFilterGetById0(
-        engineHandle: HANDLE,
-        id: u64,
-        filter: *mut *mut FWPM_FILTER0,
-    ) -> NTSTATUS;
-    pub fn FwpmFilterGetByKey0(
-        engineHandle: HANDLE,
-        key: *const GUID,
-        filter: *mut *mut FWPM_FILTER0,
-    ) -> NTSTATUS;
+    pub fn FwpmFilterGetById0(engineHandle: HANDLE, id: u64, filter: *mut *mut FWPM_FILTER0) -> NTSTATUS;
+    pub fn FwpmFilterGetByKey0(engineHandle: HANDLE, key: *const GUID, filter: *mut *mut FWPM_FILTER0) -> NTSTATUS;
 }

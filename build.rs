@@ -1,0 +1,50 @@
+//! Builds the driver image, so that tests, the lab and the CLI have it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use xwdk::Driver;
+
+/// What the image is made of. Not `driver` as a whole: the driver's target folder is in it.
+const SOURCES: &[&str] = &[
+    "Cargo.toml",
+    "driver/core/Cargo.toml",
+    "driver/core/src",
+    "driver/filtering/Cargo.toml",
+    "driver/filtering/src",
+    "driver/fwps/Cargo.toml",
+    "driver/fwps/src",
+    "driver/kmdf/.cargo",
+    "driver/kmdf/Cargo.lock",
+    "driver/kmdf/Cargo.toml",
+    "driver/kmdf/build.rs",
+    "driver/kmdf/src",
+    "protocol/Cargo.toml",
+    "protocol/src",
+    "rust-toolchain.toml",
+    "xwdk/Cargo.lock",
+    "xwdk/cargo.toml",
+    "xwdk/exports",
+    "xwdk/include",
+    "xwdk/lib",
+    "xwdk/wdk-build",
+];
+
+fn main() -> ExitCode {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={source}");
+    }
+    match Driver::kmdf(&root).build() {
+        Ok(image) => {
+            println!("cargo::rustc-env=POSTERN_SYS={}", image.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            for line in format!("{error:#}").lines() {
+                println!("cargo::error={line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Registered callouts, and the promise that none is called after it was unregistered.
+//!
+//! # Unregistering races with classifying
+//!
+//! Every call into a callout (classifyFn, notifyFn, flowDeleteFn) is made between [`Callout::enter`] and the drop of what it
+//! returned. `enter` counts the call, on a line of its own for each processor, and only then looks at the state;
+//! [`Callout::unregister`] first changes the state and only then looks at the counts. All four accesses are sequentially
+//! consistent, so in their single order either the count comes before unregister's look at it, and unregister answers
+//! `STATUS_DEVICE_BUSY`; or it comes after, thus after the change of state too, and `enter` sees that and does not call. A call
+//! that was counted is uncounted only when it has returned to the lab. So when `unregister` answers `STATUS_SUCCESS`, no call is
+//! in progress and none will begin.
+//!
+//! While unregister looks at the counts the state is `PROBING`. A call that meets it steps back and waits until the state is
+//! decided, which takes no longer than that look; so an attempt that ends in `STATUS_DEVICE_BUSY` is invisible to traffic.
+//!
+//! Flow contexts are counted in the same way: `FwpsFlowAssociateContext0` counts one while it is inside `enter`, and the count goes
+//! down when the context's flowDeleteFn has returned.
+
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use fwps::sys::*;
+use postern_engine::layers;
+use uuid::Uuid;
+
+use super::Owner;
+use crate::call::{CallContext, Stopped, call_image};
+use crate::nt::DISPATCH_LEVEL;
+use crate::thread;
+
+const REGISTERED: u8 = 0;
+const PROBING: u8 = 1;
+const UNREGISTERED: u8 = 2;
+
+/// A counter on cache lines of its own. Two lines: processors fetch them in pairs.
+#[repr(align(128))]
+#[derive(Default)]
+struct Counter(AtomicU32);
+
+/// What an image passed to `FwpsCalloutRegister*`.
+#[derive(Clone, Copy)]
+pub(crate) struct Registration {
+    pub key: Uuid,
+    /// `FWP_CALLOUT_FLAG_*`.
+    pub flags: u32,
+    /// Registered by `FwpsCalloutRegister0`: its classifyFn takes no classify context.
+    pub without_classify_context: bool,
+    pub classify: *const (),
+    pub notify: *const (),
+    /// May be null.
+    pub flow_delete: *const (),
+}
+
+// SAFETY: addresses in an image, which any processor may call.
+unsafe impl Send for Registration {}
+// SAFETY: as above.
+unsafe impl Sync for Registration {}
+
+/// A callout between its registration and its unregistration.
+pub(crate) struct Callout {
+    pub id: u32,
+    pub registration: Registration,
+    pub owner: Owner,
+    /// How reports call it.
+    pub name: String,
+    state: AtomicU8,
+    /// Flows that carry a context of it, and contexts whose flowDeleteFn has not returned.
+    pub contexts: AtomicU64,
+    /// Calls in progress, by processor.
+    calls: Box<[Counter]>,
+    /// Whether a classify without the write right, or another misuse, was reported already.
+    pub reported: AtomicBool,
+}
+
+/// A call into a callout in progress.
+pub(crate) struct InCall<'a> {
+    pub callout: &'a Callout,
+    counter: &'a AtomicU32,
+}
+
+impl Drop for InCall<'_> {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Why a callout was not unregistered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A call is in progress, or flows carry contexts.
+    Busy,
+    /// Another thread is unregistering it.
+    InUse,
+    /// It is not registered any more.
+    NotFound,
+}
+
+impl Callout {
+    pub fn new(id: u32, registration: Registration, owner: Owner, processors: u32) -> Callout {
+        Callout {
+            id,
+            name: format!("callout {{{}}} (id {id}) of driver {}", registration.key, owner.driver),
+            registration,
+            owner,
+            state: AtomicU8::new(REGISTERED),
+            contexts: AtomicU64::new(0),
+            calls: (0..processors.max(1)).map(|_| Counter::default()).collect(),
+            reported: AtomicBool::new(false),
+        }
+    }
+
+    /// Begins a call on `processor`, unless the callout is not registered any more.
+    #[inline]
+    pub fn enter(&self, processor: u32) -> Option<InCall<'_>> {
+        let counter = &self.calls[processor as usize].0;
+        loop {
+            counter.fetch_add(1, Ordering::SeqCst);
+            let state = self.state.load(Ordering::SeqCst);
+            if state == REGISTERED {
+                return Some(InCall { callout: self, counter });
+            }
+            counter.fetch_sub(1, Ordering::Release);
+            if state == UNREGISTERED {
+                return None;
+            }
+            while self.state.load(Ordering::Relaxed) == PROBING {
+                core::hint::spin_loop();
+            }
+        }
+    }
+
+    /// Unregisters, or says why not. Never waits.
+    fn unregister(&self) -> Result<(), Refusal> {
+        match self.state.compare_exchange(REGISTERED, PROBING, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => {}
+            Err(PROBING) => return Err(Refusal::InUse),
+            Err(_) => return Err(Refusal::NotFound),
+        }
+        let busy = self.contexts.load(Ordering::SeqCst) != 0
+            || self.calls.iter().any(|counter| counter.0.load(Ordering::SeqCst) != 0);
+        self.state.store(if busy { REGISTERED } else { UNREGISTERED }, Ordering::SeqCst);
+        if busy { Err(Refusal::Busy) } else { Ok(()) }
+    }
+
+    /// Waits until every call has ended that began before. Calls that begin meanwhile are not waited for.
+    pub fn quiesce(&self) {
+        for counter in &self.calls {
+            while counter.0.load(Ordering::SeqCst) != 0 && !thread::page().stopped() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Calls flowDeleteFn for a context that has been detached from its flow, then uncounts the context.
+    pub fn flow_deleted(&self, layer: u16, context: u64) -> Result<(), Stopped> {
+        let call = CallContext { what: "flowDeleteFn", object: &self.name, at: layer_name(layer) };
+        // SAFETY: registered as a `FWPS_CALLOUT_FLOW_DELETE_NOTIFY_FN0`; the counted context keeps it registered.
+        let result =
+            unsafe { call_image(&call, DISPATCH_LEVEL, self.registration.flow_delete, (layer, self.id, context)) };
+        self.contexts.fetch_sub(1, Ordering::SeqCst);
+        result.map(drop)
+    }
+}
+
+pub(crate) fn layer_name(layer: u16) -> &'static str {
+    layers::by_id(layer).map_or("an unknown layer", |layer| layer.name)
+}
+
+/// All registered callouts, by id. Ids are dense from 257 on, so the position is the id less that.
+#[derive(Default)]
+pub(crate) struct Table(Vec<Option<Arc<Callout>>>);
+
+/// Built-in callouts have the ids below (`netsh wfp show state` of real machines).
+const FIRST_ID: u32 = 257;
+
+impl Table {
+    #[inline]
+    pub fn get(&self, id: u32) -> Option<&Arc<Callout>> {
+        self.0.get(id.wrapping_sub(FIRST_ID) as usize)?.as_ref()
+    }
+
+    pub fn by_key(&self, key: &Uuid) -> Option<&Arc<Callout>> {
+        self.iter().find(|callout| callout.registration.key == *key)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Callout>> {
+        self.0.iter().flatten()
+    }
+}
+
+/// The table, replaced as a whole whenever a callout comes or goes.
+#[derive(Default)]
+pub(crate) struct Callouts(pub ArcSwap<Table>);
+
+impl Callouts {
+    pub fn get(&self, id: u32) -> Option<Arc<Callout>> {
+        self.0.load().get(id).cloned()
+    }
+
+    pub fn by_key(&self, key: &Uuid) -> Option<Arc<Callout>> {
+        self.0.load().by_key(key).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Callout>> {
+        self.0.load().iter().cloned().collect()
+    }
+
+    pub fn insert(&self, callout: Arc<Callout>) {
+        self.replace(callout.id, Some(callout));
+    }
+
+    /// Unregisters a callout of this table and takes it out.
+    pub fn unregister(&self, callout: &Callout) -> Result<(), Refusal> {
+        callout.unregister()?;
+        self.replace(callout.id, None);
+        Ok(())
+    }
+
+    fn replace(&self, id: u32, callout: Option<Arc<Callout>>) {
+        self.0.rcu(|table| {
+            let mut slots = table.0.clone();
+            let position = id.wrapping_sub(FIRST_ID) as usize;
+            if slots.len() <= position {
+                slots.resize(position + 1, None);
+            }
+            slots[position] = callout.clone();
+            Table(slots)
+        });
+    }
+}
+
+/// What `FwpsCalloutUnregister*` answers.
+pub(crate) fn status(result: Result<(), Refusal>) -> NTSTATUS {
+    match result {
+        Ok(()) => STATUS_SUCCESS,
+        Err(Refusal::Busy) => STATUS_DEVICE_BUSY,
+        Err(Refusal::InUse) => STATUS_FWP_IN_USE,
+        Err(Refusal::NotFound) => STATUS_FWP_CALLOUT_NOT_FOUND,
+    }
+}

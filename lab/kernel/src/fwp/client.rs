@@ -1,0 +1,129 @@
+//! The engine as user mode sees it: what `fwpuclnt.dll` is to a program, this is to the lab's users.
+
+use fwps::sys::{FWPM_SERVICE_RUNNING, FWPM_SERVICE_START_PENDING, FWPM_SERVICE_STOP_PENDING, FWPM_SERVICE_STOPPED};
+use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::{Engine, FwpError, SessionId};
+use uuid::Uuid;
+
+use super::notify::Notifier;
+use crate::lab::Lab;
+
+/// Why a management call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Fwp(#[from] FwpError),
+    #[error("the base filtering engine is not running; start it first")]
+    BfeNotRunning,
+}
+
+/// A client of the filter engine. Calls block while another session's transaction is in the way, for as long as the session allows.
+#[derive(Clone, Copy)]
+pub struct EngineClient<'a> {
+    lab: &'a Lab,
+}
+
+impl<'a> EngineClient<'a> {
+    pub(crate) fn new(lab: &'a Lab) -> Self {
+        EngineClient { lab }
+    }
+
+    fn change<T>(
+        self,
+        session: Option<SessionId>,
+        change: impl FnMut(&mut Engine, &mut Notifier<'_>) -> Result<T, FwpError>,
+    ) -> Result<T, EngineError> {
+        let state = &self.lab.kernel.fwp;
+        if !state.bfe.is_running() {
+            return Err(EngineError::BfeNotRunning);
+        }
+        Ok(self.lab.enter(|| state.manage(session, change))?)
+    }
+
+    /// Reads the engine: `engine.view(Some(session))` is what a session sees, `engine.view(None)` what is committed.
+    pub fn read<T>(self, read: impl FnOnce(&Engine) -> T) -> Result<T, EngineError> {
+        Ok(self.lab.enter(|| self.lab.kernel.fwp.read(read))?)
+    }
+
+    pub fn session_open(self, session: Session) -> Result<SessionId, EngineError> {
+        self.change(None, |engine, _| engine.session_open(session.clone()))
+    }
+
+    pub fn session_close(self, session: SessionId) -> Result<(), EngineError> {
+        self.change(Some(session), |engine, notifier| engine.session_close(session, notifier))
+    }
+
+    pub fn transaction_begin(self, session: SessionId, read_only: bool) -> Result<(), EngineError> {
+        self.change(Some(session), |engine, _| engine.transaction_begin(session, read_only))
+    }
+
+    pub fn transaction_commit(self, session: SessionId) -> Result<(), EngineError> {
+        self.change(Some(session), |engine, notifier| engine.transaction_commit(session, notifier))
+    }
+
+    pub fn transaction_abort(self, session: SessionId) -> Result<(), EngineError> {
+        self.change(Some(session), |engine, notifier| engine.transaction_abort(session, notifier))
+    }
+
+    pub fn provider_add(self, session: SessionId, provider: Provider) -> Result<Uuid, EngineError> {
+        self.change(Some(session), |engine, _| engine.provider_add(session, provider.clone()))
+    }
+
+    pub fn provider_delete(self, session: SessionId, key: Uuid) -> Result<(), EngineError> {
+        self.change(Some(session), |engine, _| engine.provider_delete(session, key))
+    }
+
+    pub fn sublayer_add(self, session: SessionId, sublayer: Sublayer) -> Result<Uuid, EngineError> {
+        self.change(Some(session), |engine, _| engine.sublayer_add(session, sublayer.clone()))
+    }
+
+    pub fn sublayer_delete(self, session: SessionId, key: Uuid) -> Result<(), EngineError> {
+        self.change(Some(session), |engine, _| engine.sublayer_delete(session, key))
+    }
+
+    pub fn callout_add(self, session: SessionId, callout: Callout) -> Result<u32, EngineError> {
+        self.change(Some(session), |engine, _| engine.callout_add(session, callout.clone()))
+    }
+
+    pub fn callout_delete(self, session: SessionId, key: Uuid) -> Result<(), EngineError> {
+        self.change(Some(session), |engine, _| engine.callout_delete(session, key))
+    }
+
+    pub fn filter_add(self, session: SessionId, filter: Filter) -> Result<u64, EngineError> {
+        self.change(Some(session), |engine, notifier| engine.filter_add(session, filter.clone(), notifier))
+    }
+
+    pub fn filter_delete(self, session: SessionId, id: u64) -> Result<(), EngineError> {
+        self.change(Some(session), |engine, notifier| engine.filter_delete(session, id, notifier))
+    }
+
+    pub fn filter_delete_by_key(self, session: SessionId, key: Uuid) -> Result<(), EngineError> {
+        self.change(Some(session), |engine, notifier| engine.filter_delete_by_key(session, key, notifier))
+    }
+}
+
+impl Lab {
+    /// The filter engine, as a program in user mode reaches it.
+    pub fn engine(&self) -> EngineClient<'_> {
+        EngineClient::new(self)
+    }
+
+    /// Starts or stops the base filtering engine. Stopping it ends every session and, with it, what lived in it.
+    pub fn set_bfe_running(&self, running: bool) {
+        let state = &self.kernel.fwp;
+        if state.bfe.is_running() == running {
+            return;
+        }
+        self.enter(|| {
+            if running {
+                state.bfe.change(&[FWPM_SERVICE_START_PENDING, FWPM_SERVICE_RUNNING], |_| {});
+            } else {
+                state.bfe.change(&[FWPM_SERVICE_STOP_PENDING, FWPM_SERVICE_STOPPED], |reached| {
+                    if reached == FWPM_SERVICE_STOPPED {
+                        state.bfe_stopped();
+                    }
+                });
+            }
+        });
+    }
+}

@@ -1,0 +1,291 @@
+//! `FWPM_*` structures to engine objects: what an image passes to the management functions.
+//!
+//! Everything is read before the engine is touched, so that a bad pointer faults with no lock of the lab held.
+
+use fwps::sys::*;
+use postern_engine::FwpError;
+use postern_engine::objects::{
+    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Provider, Session,
+    Sublayer, Weight,
+};
+use uuid::Uuid;
+
+use crate::ptr::Ptr;
+
+/// Longest string that is followed without finding its end.
+const LONGEST_STRING: usize = 1 << 16;
+
+pub(crate) fn key(guid: GUID) -> Uuid {
+    Uuid::from_u128(guid.to_u128())
+}
+
+pub(crate) fn guid(key: Uuid) -> GUID {
+    GUID::from_u128(key.as_u128())
+}
+
+/// A key behind a pointer that the function requires.
+pub(crate) fn required_key(guid: Ptr<GUID>) -> Result<Uuid, FwpError> {
+    guid.non_null().map(|guid| key(guid.read_unaligned())).ok_or(FwpError::NullPointer)
+}
+
+fn optional_key(guid: *mut GUID) -> Option<Uuid> {
+    Ptr::new(guid).non_null().map(|guid| key(guid.read_unaligned()))
+}
+
+/// A string, or `None` for NULL. What is not Unicode is an invalid parameter, as `FWP_E_INVALID_PARAMETER` documents.
+fn string(text: PWSTR) -> Result<Option<String>, FwpError> {
+    let Some(text) = Ptr::new(text).non_null() else { return Ok(None) };
+    let units: Vec<u16> =
+        (0..LONGEST_STRING).map(|index| text.at(index).read_unaligned()).take_while(|&unit| unit != 0).collect();
+    String::from_utf16(&units).map(Some).map_err(|_| FwpError::InvalidParameter)
+}
+
+/// The display data of an object that is added: its name is mandatory.
+fn display(data: FWPM_DISPLAY_DATA0) -> Result<DisplayData, FwpError> {
+    Ok(DisplayData {
+        name: string(data.name)?.ok_or(FwpError::NullDisplayName)?,
+        description: string(data.description)?.unwrap_or_default(),
+    })
+}
+
+fn blob(blob: FWP_BYTE_BLOB) -> Result<Vec<u8>, FwpError> {
+    match (blob.size as usize, Ptr::new(blob.data)) {
+        (0, _) => Ok(Vec::new()),
+        (_, data) if data.is_null() => Err(FwpError::NullPointer),
+        (size, data) => Ok(data.to_vec(size)),
+    }
+}
+
+fn only(flags: u32, known: u32) -> Result<u32, FwpError> {
+    if flags & !known == 0 { Ok(flags) } else { Err(FwpError::InvalidFlags) }
+}
+
+/// `session` is optional: NULL opens a session with every default.
+pub(crate) fn session(session: Ptr<FWPM_SESSION0>, process_id: u32) -> Result<Session, FwpError> {
+    let mut result = Session {
+        key: Uuid::nil(),
+        display: DisplayData::default(),
+        dynamic: false,
+        transaction_wait_timeout_ms: 0,
+        process_id,
+        user: "NT AUTHORITY\\SYSTEM".into(),
+        kernel_mode: true,
+    };
+    if let Some(session) = session.non_null() {
+        let session = session.read();
+        result.key = key(session.sessionKey);
+        result.display = DisplayData {
+            name: string(session.displayData.name)?.unwrap_or_default(),
+            description: string(session.displayData.description)?.unwrap_or_default(),
+        };
+        result.dynamic = only(session.flags, FWPM_SESSION_FLAG_DYNAMIC)? != 0;
+        result.transaction_wait_timeout_ms = session.txnWaitTimeoutInMSec;
+    }
+    Ok(result)
+}
+
+pub(crate) fn provider(provider: Ptr<FWPM_PROVIDER0>) -> Result<Provider, FwpError> {
+    let provider = provider.non_null().ok_or(FwpError::NullPointer)?.read();
+    Ok(Provider {
+        key: key(provider.providerKey),
+        display: display(provider.displayData)?,
+        persistent: only(provider.flags, FWPM_PROVIDER_FLAG_PERSISTENT)? != 0,
+        data: blob(provider.providerData)?,
+        service_name: string(provider.serviceName)?,
+    })
+}
+
+pub(crate) fn sublayer(sublayer: Ptr<FWPM_SUBLAYER0>) -> Result<Sublayer, FwpError> {
+    let sublayer = sublayer.non_null().ok_or(FwpError::NullPointer)?.read();
+    Ok(Sublayer {
+        key: key(sublayer.subLayerKey),
+        display: display(sublayer.displayData)?,
+        persistent: only(sublayer.flags, FWPM_SUBLAYER_FLAG_PERSISTENT)? != 0,
+        provider: optional_key(sublayer.providerKey),
+        data: blob(sublayer.providerData)?,
+        weight: sublayer.weight,
+    })
+}
+
+pub(crate) fn callout(callout: Ptr<FWPM_CALLOUT0>) -> Result<Callout, FwpError> {
+    let callout = callout.non_null().ok_or(FwpError::NullPointer)?.read();
+    let flags = only(callout.flags, FWPM_CALLOUT_FLAG_PERSISTENT | FWPM_CALLOUT_FLAG_USES_PROVIDER_CONTEXT)?;
+    Ok(Callout {
+        key: key(callout.calloutKey),
+        display: display(callout.displayData)?,
+        persistent: flags & FWPM_CALLOUT_FLAG_PERSISTENT != 0,
+        uses_provider_context: flags & FWPM_CALLOUT_FLAG_USES_PROVIDER_CONTEXT != 0,
+        provider: optional_key(callout.providerKey),
+        data: blob(callout.providerData)?,
+        layer: key(callout.applicableLayer),
+        id: 0,
+        registered: false,
+        registration_flags: 0,
+    })
+}
+
+pub(crate) fn filter(filter: Ptr<FWPM_FILTER0>) -> Result<Filter, FwpError> {
+    let filter = filter.non_null().ok_or(FwpError::NullPointer)?.read();
+    if !filter.reserved.is_null() {
+        return Err(FwpError::Reserved);
+    }
+    // DISABLED and INDEXED are output only.
+    let flags = FilterFlags::from_bits(filter.flags).ok_or(FwpError::InvalidFlags)?;
+    if flags.intersects(FilterFlags::DISABLED | FilterFlags::INDEXED) {
+        return Err(FwpError::InvalidFlags);
+    }
+    if flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) {
+        // The lab's engine keeps no provider contexts, so there is none that the key could name.
+        return Err(FwpError::ProviderContextNotFound);
+    }
+    let conditions = (0..filter.numFilterConditions as usize)
+        .map(|index| {
+            let condition = Ptr::new(filter.filterCondition).non_null().ok_or(FwpError::NullPointer)?;
+            self::condition(condition.at(index).read())
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Filter {
+        key: key(filter.filterKey),
+        display: display(filter.displayData)?,
+        flags,
+        provider: optional_key(filter.providerKey),
+        data: blob(filter.providerData)?,
+        layer: key(filter.layerKey),
+        sublayer: key(filter.subLayerKey),
+        weight: weight(filter.weight)?,
+        conditions,
+        action: action(filter.action)?,
+        raw_context: {
+            // SAFETY: without HAS_PROVIDER_CONTEXT the union holds the number.
+            unsafe { filter.Anonymous.rawContext }
+        },
+        id: 0,
+        effective_weight: 0,
+    })
+}
+
+fn weight(weight: FWP_VALUE0) -> Result<Weight, FwpError> {
+    match weight.r#type {
+        FWP_EMPTY => Ok(Weight::Auto),
+        FWP_UINT8 => {
+            // SAFETY: the type says which member is there.
+            let range = unsafe { weight.Anonymous.uint8 };
+            if range > FWPM_WEIGHT_RANGE_MAX { Err(FwpError::InvalidWeight) } else { Ok(Weight::Range(range)) }
+        }
+        FWP_UINT64 => {
+            // SAFETY: as above.
+            let exact = Ptr::new(unsafe { weight.Anonymous.uint64 }).non_null().ok_or(FwpError::NullPointer)?;
+            Ok(Weight::Exact(exact.read_unaligned()))
+        }
+        _ => Err(FwpError::InvalidWeight),
+    }
+}
+
+fn action(action: FWPM_ACTION0) -> Result<Action, FwpError> {
+    // SAFETY: every member of the union is plain data within a GUID's bytes.
+    let callout = key(unsafe { action.Anonymous.calloutKey });
+    match action.r#type {
+        FWP_ACTION_BLOCK => Ok(Action::Block),
+        FWP_ACTION_PERMIT => Ok(Action::Permit),
+        FWP_ACTION_CALLOUT_TERMINATING => Ok(Action::CalloutTerminating(callout)),
+        FWP_ACTION_CALLOUT_INSPECTION => Ok(Action::CalloutInspection(callout)),
+        FWP_ACTION_CALLOUT_UNKNOWN => Ok(Action::CalloutUnknown(callout)),
+        _ => Err(FwpError::InvalidActionType),
+    }
+}
+
+fn condition(condition: FWPM_FILTER_CONDITION0) -> Result<Condition, FwpError> {
+    Ok(Condition {
+        field: key(condition.fieldKey),
+        match_type: match_type(condition.matchType)?,
+        value: condition_value(condition.conditionValue)?,
+    })
+}
+
+fn match_type(value: FWP_MATCH_TYPE) -> Result<MatchType, FwpError> {
+    Ok(match value {
+        FWP_MATCH_EQUAL => MatchType::Equal,
+        FWP_MATCH_GREATER => MatchType::Greater,
+        FWP_MATCH_LESS => MatchType::Less,
+        FWP_MATCH_GREATER_OR_EQUAL => MatchType::GreaterOrEqual,
+        FWP_MATCH_LESS_OR_EQUAL => MatchType::LessOrEqual,
+        FWP_MATCH_RANGE => MatchType::Range,
+        FWP_MATCH_FLAGS_ALL_SET => MatchType::FlagsAllSet,
+        FWP_MATCH_FLAGS_ANY_SET => MatchType::FlagsAnySet,
+        FWP_MATCH_FLAGS_NONE_SET => MatchType::FlagsNoneSet,
+        FWP_MATCH_EQUAL_CASE_INSENSITIVE => MatchType::EqualCaseInsensitive,
+        FWP_MATCH_NOT_EQUAL => MatchType::NotEqual,
+        FWP_MATCH_PREFIX => MatchType::Prefix,
+        FWP_MATCH_NOT_PREFIX => MatchType::NotPrefix,
+        _ => return Err(FwpError::MatchTypeMismatch),
+    })
+}
+
+fn condition_value(value: FWP_CONDITION_VALUE0) -> Result<ConditionValue, FwpError> {
+    fn behind<T: Copy>(pointer: *mut T) -> Result<T, FwpError> {
+        Ptr::new(pointer).non_null().map(Ptr::read_unaligned).ok_or(FwpError::NullPointer)
+    }
+    let member = value.Anonymous;
+    match value.r#type {
+        FWP_V4_ADDR_MASK => {
+            // SAFETY: the type says which member is there.
+            let FWP_V4_ADDR_AND_MASK { addr, mask } = behind(unsafe { member.v4AddrMask })?;
+            Ok(ConditionValue::V4AddrMask { addr, mask })
+        }
+        FWP_V6_ADDR_MASK => {
+            // SAFETY: as above.
+            let FWP_V6_ADDR_AND_MASK { addr, prefixLength } = behind(unsafe { member.v6AddrMask })?;
+            Ok(ConditionValue::V6AddrMask { addr, prefix: prefixLength })
+        }
+        FWP_RANGE_TYPE => {
+            // SAFETY: as above.
+            let range = behind(unsafe { member.rangeValue })?;
+            Ok(ConditionValue::Range(Box::new((single_value(range.valueLow)?, single_value(range.valueHigh)?))))
+        }
+        r#type => {
+            // SAFETY: `FWP_VALUE0`'s members are the first members of this union, and all are plain data.
+            let uint64 = unsafe { member.uint64 };
+            single_value(FWP_VALUE0 { r#type, Anonymous: FWP_VALUE0_0 { uint64 } })
+        }
+    }
+}
+
+fn single_value(value: FWP_VALUE0) -> Result<ConditionValue, FwpError> {
+    fn behind<T: Copy>(pointer: *mut T) -> Result<T, FwpError> {
+        Ptr::new(pointer).non_null().map(Ptr::read_unaligned).ok_or(FwpError::NullPointer)
+    }
+    let member = value.Anonymous;
+    Ok(match value.r#type {
+        FWP_EMPTY => ConditionValue::Empty,
+        // SAFETY: here and below: the type says which member is there.
+        FWP_UINT8 => ConditionValue::Uint8(unsafe { member.uint8 }),
+        // SAFETY: as above.
+        FWP_UINT16 => ConditionValue::Uint16(unsafe { member.uint16 }),
+        // SAFETY: as above.
+        FWP_UINT32 => ConditionValue::Uint32(unsafe { member.uint32 }),
+        // SAFETY: as above.
+        FWP_UINT64 => ConditionValue::Uint64(behind(unsafe { member.uint64 })?),
+        // SAFETY: as above.
+        FWP_BYTE_ARRAY16_TYPE => ConditionValue::ByteArray16(behind(unsafe { member.byteArray16 })?.byteArray16),
+        // SAFETY: as above.
+        FWP_BYTE_ARRAY6_TYPE => ConditionValue::ByteArray6(behind(unsafe { member.byteArray6 })?.byteArray6),
+        // SAFETY: as above.
+        FWP_BYTE_BLOB_TYPE => ConditionValue::ByteBlob(blob(behind(unsafe { member.byteBlob })?)?),
+        // SAFETY: as above.
+        FWP_SECURITY_DESCRIPTOR_TYPE => ConditionValue::SecurityDescriptor(blob(behind(unsafe { member.sd })?)?),
+        // SAFETY: as above.
+        FWP_SID => ConditionValue::Sid(sid(Ptr::new(unsafe { member.sid }).cast())?),
+        // SAFETY: as above.
+        FWP_UNICODE_STRING_TYPE => {
+            let text = string(unsafe { member.unicodeString })?;
+            ConditionValue::UnicodeString(text.ok_or(FwpError::NullPointer)?)
+        }
+        _ => return Err(FwpError::TypeMismatch),
+    })
+}
+
+/// A `SID`: revision, number of sub-authorities, authority (6 bytes), sub-authorities (4 bytes each).
+fn sid(sid: Ptr<u8>) -> Result<Vec<u8>, FwpError> {
+    let sid = sid.non_null().ok_or(FwpError::NullPointer)?;
+    Ok(sid.to_vec(8 + 4 * usize::from(sid.at(1).read())))
+}

@@ -1,0 +1,220 @@
+//! `fwpkclnt.sys`: the filter engine's kernel side, over the model in `postern_engine`.
+//!
+//! - [`marshal`] and [`give`]: structures of the management API to engine objects, and back;
+//! - [`management`]: `Fwpm*`; [`bfe`]: the state of the base filtering engine;
+//! - [`callouts`], [`notify`], [`flows`]: what callouts are promised;
+//! - [`runtime`]: `Fwps*`;
+//! - [`view`], [`classify`]: what traffic meets;
+//! - [`client`]: the engine as user mode sees it.
+
+use core::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, TryLockError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use core::sync::atomic::{AtomicU64, Ordering};
+use fwps::sys::NTSTATUS;
+use postern_engine::FwpError;
+use postern_engine::{Engine, SessionId};
+
+use crate::export::Export;
+use crate::image;
+use crate::kernel::{Config, lock};
+use crate::report::{self, Finding, Kind};
+use crate::thread;
+
+mod bfe;
+mod callouts;
+pub(crate) mod classify;
+mod client;
+mod flows;
+mod give;
+mod management;
+mod marshal;
+mod notify;
+mod runtime;
+#[cfg(test)]
+pub(crate) mod stand_in;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub(crate) use callouts::Table;
+pub use client::{EngineClient, EngineError};
+pub(crate) use flows::FreeCells;
+pub(crate) use view::View;
+
+use notify::Notifier;
+
+pub(crate) const EXPORTS: &[&[Export]] = &[management::EXPORTS, bfe::EXPORTS, runtime::EXPORTS];
+
+/// `FWPM_SESSION0.txnWaitTimeoutInMSec` of 0: the default that the documentation names.
+const DEFAULT_WAIT: Duration = Duration::from_secs(15);
+
+/// How often a wait looks whether the lab has stopped.
+const WAIT_SLICE: Duration = Duration::from_millis(20);
+
+/// What the filter engine keeps in a kernel.
+pub(crate) struct State {
+    engine: Mutex<Engine>,
+    /// The thread that holds `engine`, by the address of its page.
+    holder: AtomicU64,
+    /// Signalled when a transaction or a session ends.
+    transaction_ended: Condvar,
+    pub view: ArcSwap<View>,
+    pub callouts: callouts::Callouts,
+    pub flows: flows::Flows,
+    pub given: give::Given,
+    pub bfe: bfe::Bfe,
+    handles: management::Handles,
+}
+
+/// Who called an import: for what it acquires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// The image's number; 0 for a caller outside of any image.
+    pub image: u64,
+    /// Service name of the driver.
+    pub driver: String,
+}
+
+/// The image that called the import now running.
+pub(crate) fn owner() -> Owner {
+    let caller = thread::page().caller.get();
+    Owner {
+        image: image::number_at(caller).unwrap_or(0),
+        driver: image::place(caller).map_or_else(|| "an unknown driver".into(), |place| place.image),
+    }
+}
+
+/// A `STATUS_FWP_*` value, or success.
+pub(crate) fn status(result: Result<(), FwpError>) -> NTSTATUS {
+    result.map_or_else(failure, |()| fwps::sys::STATUS_SUCCESS)
+}
+
+pub(crate) fn failure(error: FwpError) -> NTSTATUS {
+    error.ntstatus() as NTSTATUS
+}
+
+/// A number for the calling thread: the address of its page.
+fn this_thread() -> u64 {
+    core::ptr::from_ref(thread::page()) as u64
+}
+
+impl State {
+    pub fn new(config: &Config) -> State {
+        let engine = Engine::new();
+        State {
+            view: ArcSwap::from_pointee(View::new(engine.snapshot())),
+            engine: Mutex::new(engine),
+            holder: AtomicU64::new(0),
+            transaction_ended: Condvar::new(),
+            callouts: callouts::Callouts::default(),
+            flows: flows::Flows::default(),
+            given: give::Given::default(),
+            bfe: bfe::Bfe::new(config.bfe_running),
+            handles: management::Handles::default(),
+        }
+    }
+
+    /// Runs `change` on the engine, again and again while another session's transaction is in the way and `session` may wait.
+    /// Then traffic sees what was committed.
+    pub fn manage<T>(
+        &self,
+        session: Option<SessionId>,
+        mut change: impl FnMut(&mut Engine, &mut Notifier<'_>) -> Result<T, FwpError>,
+    ) -> Result<T, FwpError> {
+        if self.is_held_by_this_thread() {
+            report::violation(Finding {
+                kind: Kind::Contract,
+                what:
+                    "a function of the filter engine was called from within notifyFn, which the engine calls while it \
+                       holds its lock; Windows would deadlock"
+                        .into(),
+                remedy: "do it later, from a work item".into(),
+            });
+            return Err(FwpError::InUse);
+        }
+        let mut engine = lock(&self.engine);
+        let wait = session.map_or(DEFAULT_WAIT, |id| {
+            match engine
+                .sessions()
+                .find(|(known, _)| *known == id)
+                .map(|(_, session)| session.transaction_wait_timeout_ms)
+            {
+                None | Some(0) => DEFAULT_WAIT,
+                Some(milliseconds) => Duration::from_millis(milliseconds.into()),
+            }
+        });
+        let deadline = Instant::now() + wait;
+        loop {
+            self.holder.store(this_thread(), Ordering::Relaxed);
+            let result = change(&mut engine, &mut Notifier(self));
+            self.holder.store(0, Ordering::Relaxed);
+            self.publish(&engine);
+            match result {
+                Err(FwpError::Timeout) if Instant::now() < deadline && !thread::page().stopped() => {
+                    let (guard, _) = self
+                        .transaction_ended
+                        .wait_timeout(engine, WAIT_SLICE)
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    engine = guard;
+                }
+                result => {
+                    self.transaction_ended.notify_all();
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// Reads the engine.
+    pub fn read<T>(&self, read: impl FnOnce(&Engine) -> T) -> Result<T, FwpError> {
+        match self.engine.try_lock() {
+            Ok(engine) => Ok(read(&engine)),
+            Err(TryLockError::Poisoned(engine)) => Ok(read(engine.get_ref())),
+            Err(TryLockError::WouldBlock) if self.is_held_by_this_thread() => Err(FwpError::InUse),
+            Err(TryLockError::WouldBlock) => Ok(read(&lock(&self.engine))),
+        }
+    }
+
+    /// Whether this thread is in a notifyFn, which the engine calls while it is locked.
+    pub fn is_held_by_this_thread(&self) -> bool {
+        self.holder.load(Ordering::Relaxed) == this_thread()
+    }
+
+    fn publish(&self, engine: &Engine) {
+        let snapshot = engine.snapshot();
+        let view = self.view.load();
+        if !Arc::ptr_eq(&view.snapshot, &snapshot) {
+            self.view.store(Arc::new(view.next(snapshot)));
+        }
+    }
+
+    /// Ends every session, as the end of the base filtering engine does.
+    pub fn bfe_stopped(&self) {
+        let sessions = self.read(|engine| engine.sessions().map(|(id, _)| id).collect::<Vec<_>>());
+        for session in sessions.unwrap_or_default() {
+            // A session that has been closed meanwhile is gone, which is all that is wanted.
+            let _ = self.manage(Some(session), |engine, notifier| engine.session_close(session, notifier));
+        }
+    }
+
+    /// What the image with this number still has registered or open; asked when its driver has unloaded.
+    pub fn left_behind(&self, image: u64) -> Vec<String> {
+        let mut left: Vec<String> = self
+            .callouts
+            .all()
+            .iter()
+            .filter(|callout| callout.owner.image == image)
+            .map(|callout| match callout.contexts.load(Ordering::Relaxed) {
+                0 => format!("{} is still registered", callout.name),
+                contexts => format!("{} is still registered, and {contexts} flow(s) carry its contexts", callout.name),
+            })
+            .collect();
+        left.extend(self.bfe.left_behind(image));
+        left.extend(self.handles.left_behind(image));
+        left.extend(self.given.left_behind(image));
+        left
+    }
+}

@@ -1,0 +1,3 @@
+//! `ntoskrnl.exe`.
+
+pub(crate) mod pool;

@@ -1,0 +1,134 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use postern_engine::objects::{DisplayData, Session};
+use uuid::Uuid;
+
+use crate::commands::{completions, connect, driver, endure, filter, lab, replay, state};
+use crate::engine::FilterEngine;
+use crate::failure::{Exit, Result};
+use crate::filter::explain::explain;
+use crate::lab::address::Address;
+use crate::lab::client::{Client, LabEngine};
+use crate::output::{self, Output};
+
+/// Filters network traffic with the Windows Filtering Platform, and tries filters and drivers in a lab
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    /// The lab to talk to: its name, or the path of its socket
+    #[arg(long, global = true, value_name = "NAME|PATH", env = "POSTERN_LAB", default_value = "default")]
+    lab: String,
+
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts, stops and looks into a lab
+    #[command(subcommand)]
+    Lab(lab::Command),
+    /// Loads and unloads drivers
+    #[command(subcommand)]
+    Driver(driver::Command),
+    /// Adds, removes and lists filters
+    #[command(subcommand)]
+    Filter(filter::Command),
+    /// Replays a capture file as traffic
+    Replay(replay::Arguments),
+    /// Tries one outgoing connection
+    Connect(connect::Arguments),
+    /// Tries one incoming connection
+    Accept(connect::Arguments),
+    /// Shows the state of the filter engine
+    State(state::Arguments),
+    /// Loads a driver, sends traffic, unloads it, again and again
+    Endure(endure::Arguments),
+    /// Prints a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  postern lab start
+  postern driver load
+  postern filter add --layer connect --action block --protocol tcp --remote 192.0.2.0/24
+  postern connect --protocol tcp --remote 192.0.2.7:443
+  postern replay capture.pcapng
+  postern state --format xml --out wfpstate.xml
+  postern driver unload
+
+Exit codes:
+  0  done; for connect and accept: permitted
+  1  failed
+  2  the command line is not valid
+  3  no lab is running
+  4  connect and accept: blocked
+  5  a driver left something behind, was called late, or broke a contract";
+
+/// What every command gets.
+pub struct Context {
+    pub address: Address,
+    pub output: Output,
+}
+
+impl Context {
+    pub fn client(&self) -> Result<Client> {
+        Client::connect(&self.address)
+    }
+
+    /// Opens a session with the filter engine.
+    pub fn engine(&self, dynamic: bool) -> Result<Box<dyn FilterEngine>> {
+        let session = Session {
+            key: Uuid::new_v4(),
+            display: DisplayData { name: "Postern CLI".into(), description: String::new() },
+            dynamic,
+            transaction_wait_timeout_ms: 0,
+            process_id: std::process::id(),
+            user: std::env::var("USER").unwrap_or_default(),
+            kernel_mode: false,
+        };
+        Ok(Box::new(LabEngine::open(self.client()?, session).map_err(explain)?))
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = if cli.json { Output::Json } else { Output::Human };
+    match run(cli, output) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            match output {
+                Output::Human => eprintln!("error: {failure}"),
+                Output::Json => {
+                    let error = serde_json::json!({ "error": failure });
+                    eprintln!("{}", output::json(&error).unwrap_or_else(|failure| failure.to_string()));
+                }
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(cli: Cli, output: Output) -> Result<Exit> {
+    let context = Context { address: Address::new(&cli.lab)?, output };
+    match cli.command {
+        Command::Lab(command) => lab::run(&context, command),
+        Command::Driver(command) => driver::run(&context, command),
+        Command::Filter(command) => filter::run(&context, command),
+        Command::Replay(arguments) => replay::run(&context, arguments),
+        Command::Connect(arguments) => connect::connect(&context, arguments),
+        Command::Accept(arguments) => connect::accept(&context, arguments),
+        Command::State(arguments) => state::run(&context, arguments),
+        Command::Endure(arguments) => endure::run(&context, arguments),
+        Command::Completions(arguments) => completions::run(arguments, <Cli as clap::CommandFactory>::command()),
+    }
+}

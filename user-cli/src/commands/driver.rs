@@ -1,0 +1,154 @@
+//! `postern driver`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use comfy_table::Cell;
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::commands::lab::describe_violations;
+use crate::device::{self, CalloutStatistics};
+use crate::failure::{Exit, Failure, Result};
+use crate::lab::message::{Hex, Request};
+use crate::lab::status::{Driver, Status, Unloaded};
+use crate::output::{count, lines, table};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Loads a driver
+    #[command(after_help = "Examples:
+  postern driver load
+  postern driver load --image build/other.sys --name other")]
+    Load {
+        /// Driver image [default: the Postern driver that this program carries]
+        #[arg(long, value_name = "FILE")]
+        image: Option<PathBuf>,
+        /// Name of the driver's service [default: the file's name]
+        #[arg(long, value_name = "SERVICE")]
+        name: Option<String>,
+    },
+    /// Unloads a driver and shows its receipt; exit code 5 if it left anything behind
+    Unload {
+        /// Name of the driver's service
+        #[arg(default_value = postern_protocol::SERVICE_NAME)]
+        name: String,
+    },
+    /// Tells whether a driver is loaded, and what its callouts have done
+    Status {
+        /// Name of the driver's service
+        #[arg(default_value = postern_protocol::SERVICE_NAME)]
+        name: String,
+    },
+}
+
+pub fn run(context: &Context, command: Command) -> Result<Exit> {
+    match command {
+        Command::Load { image, name } => load(context, image, name),
+        Command::Unload { name } => unload(context, name),
+        Command::Status { name } => status(context, &name),
+    }
+}
+
+fn load(context: &Context, image: Option<PathBuf>, name: Option<String>) -> Result<Exit> {
+    let (bytes, default_name) = match &image {
+        Some(path) => {
+            let bytes = std::fs::read(path)
+                .map_err(|error| Failure::new(format!("cannot read the image {}: {error}", path.display())))?;
+            (bytes, path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()))
+        }
+        None => (embedded()?, postern_protocol::SERVICE_NAME.to_owned()),
+    };
+    let service = name.unwrap_or(default_name);
+    let driver: Driver =
+        context.client()?.call(&Request::DriverLoad { service, image: Hex(bytes) }).map_err(Failure::from).map_err(
+            |failure| match &image {
+                Some(path) => Failure { message: format!("{}: {}", path.display(), failure.message), ..failure },
+                None => failure,
+            },
+        )?;
+    context.output.print(&driver, |driver| {
+        format!(
+            "loaded {} at {:#x}, {} bytes, in {:.2} ms",
+            driver.service,
+            driver.base,
+            count(driver.size),
+            driver.load_milliseconds
+        )
+    })?;
+    Ok(Exit::Success)
+}
+
+fn embedded() -> Result<Vec<u8>> {
+    Err(Failure::usage("this program carries no driver image").help("name one with --image FILE"))
+}
+
+fn unload(context: &Context, service: String) -> Result<Exit> {
+    let unloaded: Unloaded = context.client()?.call(&Request::DriverUnload { service })?;
+    context.output.print(&unloaded, describe_unloaded)?;
+    Ok(if unloaded.is_clean() { Exit::Success } else { Exit::LeftBehind })
+}
+
+/// The receipt, and what the lab found.
+pub fn describe_unloaded(unloaded: &Unloaded) -> String {
+    let mut text = String::new();
+    for line in &unloaded.receipt {
+        text += &format!("  {line}\n");
+    }
+    text += &format!("unloaded {} in {:.2} ms", unloaded.service, unloaded.milliseconds);
+    match &unloaded.violations[..] {
+        [] => text + ": nothing left behind, no late call\n",
+        some => text + &format!(": {} found\n", some.len()) + &describe_violations(some),
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    service: String,
+    loaded: bool,
+    #[serde(flatten)]
+    driver: Option<Driver>,
+    /// Of the Postern driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    callouts: Vec<CalloutStatistics>,
+}
+
+fn status(context: &Context, service: &str) -> Result<Exit> {
+    let client = context.client()?;
+    let lab: Status = client.call(&Request::Status)?;
+    let driver = lab.drivers.into_iter().find(|driver| driver.service == service);
+    let ours = driver.is_some() && service == postern_protocol::SERVICE_NAME;
+    let shown = Shown {
+        service: service.to_owned(),
+        loaded: driver.is_some(),
+        driver,
+        version: if ours { Some(device::version(&client)?) } else { None },
+        callouts: if ours { device::statistics(&client)? } else { Vec::new() },
+    };
+    context.output.print(&shown, |shown| {
+        let Some(driver) = &shown.driver else {
+            return format!("driver {service} is not loaded: load it with `postern driver load`");
+        };
+        let mut text = format!("driver {service} is loaded at {:#x}", driver.base);
+        if let Some(version) = &shown.version {
+            text += &format!(", version {version}");
+        }
+        text.push('\n');
+        if shown.callouts.is_empty() {
+            return text;
+        }
+        let rows = shown.callouts.iter().map(|callout| {
+            [
+                Cell::new(&callout.layer),
+                Cell::new(&callout.role),
+                Cell::new(if callout.id == 0 { "not registered".to_owned() } else { callout.id.to_string() }),
+                Cell::new(count(callout.acted)),
+                Cell::new(count(callout.passed_over)),
+            ]
+        });
+        text + "\n" + &lines(&table(["layer", "callout", "id", "acted", "passed over"], rows))
+    })?;
+    Ok(if shown.loaded { Exit::Success } else { Exit::Failed })
+}

@@ -1,0 +1,10 @@
+//! The commands, a file each.
+
+pub mod completions;
+pub mod connect;
+pub mod driver;
+pub mod endure;
+pub mod filter;
+pub mod lab;
+pub mod replay;
+pub mod state;

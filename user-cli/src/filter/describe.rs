@@ -1,0 +1,169 @@
+//! Filters as people read them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use postern_engine::guids;
+use postern_engine::layers;
+use postern_engine::objects::{Action, Condition, ConditionValue, Filter, FilterFlags, MatchType, Provider, Weight};
+use postern_protocol::CALLOUTS;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::app_id;
+use super::own::{Lifetime, Owner};
+use super::protocol::Protocol;
+use crate::lab::message::hex;
+
+/// A filter as `--json` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct View {
+    pub id: u64,
+    pub key: Uuid,
+    pub name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    pub layer: String,
+    pub action: String,
+    /// The callout's key, for an action that calls one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callout: Option<Uuid>,
+    pub conditions: Vec<String>,
+    /// As given: `auto`, `range N` or `0x...`.
+    pub weight: String,
+    pub effective_weight: String,
+    pub sublayer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Of a filter that says so itself, or is ours: the engine does not tell static from dynamic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Lifetime>,
+    pub hard: bool,
+}
+
+impl View {
+    pub fn new(filter: &Filter, providers: &[Provider]) -> View {
+        View {
+            id: filter.id,
+            key: filter.key,
+            name: filter.display.name.clone(),
+            description: filter.display.description.clone(),
+            layer: layer(&filter.layer),
+            action: action(&filter.action),
+            callout: filter.action.callout(),
+            conditions: conditions(&filter.conditions),
+            weight: weight(filter.weight),
+            effective_weight: format!("{:#x}", filter.effective_weight),
+            sublayer: symbol(&guids::sublayer::NAMES, &filter.sublayer),
+            provider: filter.provider.map(|key| {
+                providers
+                    .iter()
+                    .find(|provider| provider.key == key)
+                    .map_or_else(|| symbol(&guids::provider::NAMES, &key), |provider| provider.display.name.clone())
+            }),
+            lifetime: match filter.flags.contains(FilterFlags::PERSISTENT) {
+                true => Some(Lifetime::Persistent),
+                false => Owner::has_lasting(filter).then_some(Lifetime::Static),
+            },
+            hard: filter.flags.contains(FilterFlags::CLEAR_ACTION_RIGHT),
+        }
+    }
+}
+
+/// The layer's name without prefix.
+pub fn layer(key: &Uuid) -> String {
+    layers::by_key(key).map_or_else(|| key.braced().to_string(), |layer| layer.name.to_owned())
+}
+
+/// What the filter does, with the role of a callout of ours.
+fn action(action: &Action) -> String {
+    let plain = match action {
+        Action::Block => "block",
+        Action::Permit => "permit",
+        Action::CalloutTerminating(_) => "callout-terminating",
+        Action::CalloutInspection(_) => "callout-inspection",
+        Action::CalloutUnknown(_) => "callout-unknown",
+    };
+    let ours = action.callout().and_then(|key| CALLOUTS.iter().find(|ours| ours.key() == key.as_u128()));
+    match ours {
+        Some(callout) => format!("callout-{}", callout.role.name()),
+        None => plain.to_owned(),
+    }
+}
+
+fn symbol(names: &guids::Names, key: &Uuid) -> String {
+    names.name(key).map_or_else(|| key.braced().to_string(), str::to_owned)
+}
+
+pub fn weight(weight: Weight) -> String {
+    match weight {
+        Weight::Auto => "auto".to_owned(),
+        Weight::Range(range) => format!("range {range}"),
+        Weight::Exact(weight) => format!("{weight:#x}"),
+    }
+}
+
+/// One text for each field, with its alternatives.
+pub fn conditions(conditions: &[Condition]) -> Vec<String> {
+    conditions
+        .chunk_by(|a, b| a.field == b.field)
+        .map(|alternatives| {
+            let field = &alternatives[0].field;
+            let name = guids::condition::NAMES.name(field);
+            let name = name.map_or_else(|| field.braced().to_string(), |name| name.replace("FWPM_CONDITION_", ""));
+            let mut text = name.clone();
+            let mut before = None;
+            for condition in alternatives {
+                let relation = relation(condition.match_type);
+                let or = if before.is_some() { " or" } else { "" };
+                let relation = if before.replace(relation) == Some(relation) { "" } else { relation };
+                let space = if relation.is_empty() { "" } else { " " };
+                text += &format!("{or}{space}{relation} {}", value(&name, &condition.value));
+            }
+            text
+        })
+        .collect()
+}
+
+fn relation(match_type: MatchType) -> &'static str {
+    match match_type {
+        MatchType::Equal | MatchType::Range => "=",
+        MatchType::Greater => ">",
+        MatchType::Less => "<",
+        MatchType::GreaterOrEqual => ">=",
+        MatchType::LessOrEqual => "<=",
+        MatchType::FlagsAllSet => "has all of",
+        MatchType::FlagsAnySet => "has any of",
+        MatchType::FlagsNoneSet => "has none of",
+        MatchType::EqualCaseInsensitive => "=~",
+        MatchType::NotEqual => "!=",
+        MatchType::Prefix => "ends in",
+        MatchType::NotPrefix => "does not end in",
+    }
+}
+
+fn value(field: &str, of: &ConditionValue) -> String {
+    match of {
+        ConditionValue::Empty => "nothing".to_owned(),
+        ConditionValue::Uint8(number) if field == "IP_PROTOCOL" => Protocol(*number).to_string(),
+        ConditionValue::Uint8(number) => number.to_string(),
+        ConditionValue::Uint16(number) => number.to_string(),
+        ConditionValue::Uint32(number) if field.ends_with("_ADDRESS") => Ipv4Addr::from(*number).to_string(),
+        ConditionValue::Uint32(number) if field.ends_with("FLAGS") => format!("{number:#x}"),
+        ConditionValue::Uint32(number) => number.to_string(),
+        ConditionValue::Uint64(number) => number.to_string(),
+        ConditionValue::ByteArray16(bytes) => Ipv6Addr::from(*bytes).to_string(),
+        ConditionValue::ByteBlob(blob) => app_id::text(blob).unwrap_or_else(|| hex(blob)),
+        ConditionValue::Sid(bytes) | ConditionValue::SecurityDescriptor(bytes) => hex(bytes),
+        ConditionValue::UnicodeString(text) => text.clone(),
+        ConditionValue::ByteArray6(bytes) => bytes.map(|byte| format!("{byte:02x}")).join("-"),
+        ConditionValue::V4AddrMask { addr, mask } => {
+            let address = IpAddr::from(Ipv4Addr::from(*addr));
+            match mask.leading_ones() == mask.count_ones() {
+                true => format!("{address}/{}", mask.count_ones()),
+                false => format!("{address} mask {}", Ipv4Addr::from(*mask)),
+            }
+        }
+        ConditionValue::V6AddrMask { addr, prefix } => format!("{}/{prefix}", Ipv6Addr::from(*addr)),
+        ConditionValue::Range(ends) => format!("{}-{}", value(field, &ends.0), value(field, &ends.1)),
+    }
+}

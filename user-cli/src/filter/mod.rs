@@ -1,0 +1,12 @@
+//! Filters: how they are written on the command line, and what becomes of that.
+
+pub mod address;
+pub mod app_id;
+pub mod describe;
+pub mod explain;
+pub mod layer;
+pub mod own;
+pub mod ports;
+pub mod protocol;
+pub mod spec;
+pub mod weight;

@@ -1,0 +1,224 @@
+//! A connection to a lab.
+
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+
+use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::address::{Address, is_trusted};
+use super::message::{EngineCall, Greeting, Refusal, Reply, Request, VERSION};
+use crate::engine::{Access, EngineError, FilterEngine};
+use crate::failure::{Exit, Failure, Result};
+use crate::status;
+
+/// A connection to a running lab.
+pub struct Client {
+    stream: RefCell<BufReader<UnixStream>>,
+}
+
+/// Why a request brought no answer.
+#[derive(Debug, Clone)]
+pub enum CallError {
+    Refused(Refusal),
+    Broken(Failure),
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Failure {
+        match error {
+            CallError::Refused(Refusal::Engine(error)) => {
+                Failure::new(format!("{} ({:#010x})", error.name(), error.win32()))
+            }
+            CallError::Refused(Refusal::Status(status)) => Failure::new(status::describe(status)),
+            CallError::Refused(Refusal::Lab { message, help }) => Failure { help, ..Failure::new(message) },
+            CallError::Broken(failure) => failure,
+        }
+    }
+}
+
+impl Client {
+    /// Connects to a lab that must be running.
+    pub fn connect(address: &Address) -> Result<Client> {
+        Client::try_connect(address)?.ok_or_else(|| {
+            let start = match address.name.as_str() {
+                "default" => "postern lab start".to_owned(),
+                name => format!("postern lab start --lab {name}"),
+            };
+            Failure {
+                exit: Exit::NoLab,
+                ..Failure::new(format!("no lab is running at {}", address.socket.display()))
+                    .help(format!("start one with `{start}`"))
+            }
+        })
+    }
+
+    /// Connects to a lab, if one is running.
+    pub fn try_connect(address: &Address) -> Result<Option<Client>> {
+        let stream = match UnixStream::connect(&address.socket) {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(Failure::new(format!("{}: {error}", address.socket.display()))),
+        };
+        if !is_trusted(&stream) {
+            return Err(Failure::new(format!("{}: the lab there is another user's", address.socket.display()))
+                .help("name another one with --lab"));
+        }
+        let client = Client { stream: RefCell::new(BufReader::new(stream)) };
+        let greeting: Greeting = client.read().map_err(|error| match error {
+            CallError::Broken(failure) => failure,
+            CallError::Refused(_) => Failure::new("the lab did not greet"),
+        })?;
+        if greeting.postern_lab != VERSION {
+            return Err(Failure::new(format!(
+                "the lab at {} speaks version {} of the protocol, this program version {VERSION}",
+                address.socket.display(),
+                greeting.postern_lab
+            ))
+            .help("stop it with the program that started it, then start it again"));
+        }
+        Ok(Some(client))
+    }
+
+    /// Asks and waits for the answer.
+    pub fn call<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CallError> {
+        self.call_with_progress(request, |()| {})
+    }
+
+    /// Asks, hands what the lab tells meanwhile to `progress`, and waits for the answer.
+    pub fn call_with_progress<P: DeserializeOwned, T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        mut progress: impl FnMut(P),
+    ) -> Result<T, CallError> {
+        let mut line = serde_json::to_vec(request).map_err(|error| broken(&error))?;
+        line.push(b'\n');
+        self.stream.borrow_mut().get_mut().write_all(&line).map_err(|error| broken(&error))?;
+        loop {
+            match self.read()? {
+                Reply::Progress(value) => progress(serde_json::from_value(value).map_err(|error| broken(&error))?),
+                Reply::Done(value) => return serde_json::from_value(value).map_err(|error| broken(&error)),
+                Reply::Refused(refusal) => return Err(CallError::Refused(refusal)),
+            }
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<T, CallError> {
+        let mut line = String::new();
+        match self.stream.borrow_mut().read_line(&mut line) {
+            Ok(0) => Err(broken(&"it closed the connection")),
+            Ok(_) => serde_json::from_str(&line).map_err(|error| broken(&error)),
+            Err(error) => Err(broken(&error)),
+        }
+    }
+}
+
+fn broken(reason: &dyn std::fmt::Display) -> CallError {
+    CallError::Broken(
+        Failure::new(format!("the connection to the lab broke: {reason}"))
+            .help("`postern lab status` tells whether it still runs, and where its log is"),
+    )
+}
+
+/// The filter engine of a lab.
+pub struct LabEngine {
+    client: Client,
+    session: u64,
+}
+
+impl LabEngine {
+    /// `FwpmEngineOpen0`.
+    pub fn open(client: Client, session: Session) -> Result<LabEngine, EngineError> {
+        let session = client.call(&Request::EngineOpen(session)).map_err(|error| refused("FwpmEngineOpen0", error))?;
+        Ok(LabEngine { client, session })
+    }
+
+    fn call<T: DeserializeOwned>(&self, call: EngineCall) -> Result<T, EngineError> {
+        let function = call.function();
+        self.client.call(&Request::Engine { session: self.session, call }).map_err(|error| refused(function, error))
+    }
+}
+
+fn refused(function: &'static str, error: CallError) -> EngineError {
+    match error {
+        CallError::Refused(Refusal::Engine(error)) => EngineError::Refused { function, error },
+        other => EngineError::Unreachable(other.into()),
+    }
+}
+
+impl Drop for LabEngine {
+    fn drop(&mut self) {
+        // The lab closes it anyway when the connection ends.
+        let _: Result<(), _> = self.call(EngineCall::Close);
+    }
+}
+
+impl FilterEngine for LabEngine {
+    fn transaction_begin(&self, access: Access) -> Result<(), EngineError> {
+        self.call(EngineCall::TransactionBegin { read_only: access == Access::ReadOnly })
+    }
+
+    fn transaction_commit(&self) -> Result<(), EngineError> {
+        self.call(EngineCall::TransactionCommit)
+    }
+
+    fn transaction_abort(&self) -> Result<(), EngineError> {
+        self.call(EngineCall::TransactionAbort)
+    }
+
+    fn sessions(&self) -> Result<Vec<Session>, EngineError> {
+        self.call(EngineCall::Sessions)
+    }
+
+    fn provider_add(&self, provider: &Provider) -> Result<(), EngineError> {
+        self.call(EngineCall::ProviderAdd(provider.clone()))
+    }
+
+    fn provider_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        self.call(EngineCall::ProviderDelete(key))
+    }
+
+    fn providers(&self) -> Result<Vec<Provider>, EngineError> {
+        self.call(EngineCall::Providers)
+    }
+
+    fn sublayer_add(&self, sublayer: &Sublayer) -> Result<(), EngineError> {
+        self.call(EngineCall::SublayerAdd(sublayer.clone()))
+    }
+
+    fn sublayer_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        self.call(EngineCall::SublayerDelete(key))
+    }
+
+    fn sublayers(&self) -> Result<Vec<Sublayer>, EngineError> {
+        self.call(EngineCall::Sublayers)
+    }
+
+    fn callout_add(&self, callout: &Callout) -> Result<u32, EngineError> {
+        self.call(EngineCall::CalloutAdd(callout.clone()))
+    }
+
+    fn callout_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        self.call(EngineCall::CalloutDelete(key))
+    }
+
+    fn callouts(&self) -> Result<Vec<Callout>, EngineError> {
+        self.call(EngineCall::Callouts)
+    }
+
+    fn filter_add(&self, filter: &Filter) -> Result<u64, EngineError> {
+        self.call(EngineCall::FilterAdd(filter.clone()))
+    }
+
+    fn filter_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        self.call(EngineCall::FilterDelete(key))
+    }
+
+    fn filters(&self) -> Result<Vec<Filter>, EngineError> {
+        self.call(EngineCall::Filters)
+    }
+}

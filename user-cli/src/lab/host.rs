@@ -1,0 +1,329 @@
+//! The lab's kernel and filter engine, as the server offers them to clients.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use postern_engine::objects::Session;
+use postern_engine::{Decision, SessionId, layers};
+use postern_lab::{Config, EngineError, Lab, Traffic};
+use serde_json::Value;
+
+use super::address::Address;
+use super::message::{EngineCall, Fault, Occurrences, Refusal};
+use super::status::{Driver, Status, Stopped, Unloaded, Violation};
+use crate::capture::Transport;
+use crate::failure::{Failure, Result};
+use crate::filter::address::Addresses;
+use crate::replay::{
+    Connection, Counts, Direction, FilterName, Flow, Judge, Judgement, LayerCount, Locality, Oriented, Progress, Replay,
+    Summary, Verdict, run,
+};
+
+/// How a lab is started.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Settings {
+    /// Whether the base filtering engine runs; drivers that start before it must wait for it
+    #[arg(long, value_name = "STATE", default_value = "running")]
+    pub bfe: Bfe,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Bfe {
+    Running,
+    Stopped,
+}
+
+impl Settings {
+    /// The options that give these settings to another process.
+    pub fn arguments(&self) -> [&'static str; 2] {
+        ["--bfe", if self.bfe == Bfe::Running { "running" } else { "stopped" }]
+    }
+}
+
+/// The lab of this process.
+pub struct Host {
+    lab: Lab,
+    begun: Instant,
+}
+
+impl Host {
+    pub fn start(settings: &Settings) -> Result<Host> {
+        let config = Config { bfe_running: settings.bfe == Bfe::Running, ..Config::default() };
+        Ok(Host { lab: Lab::start(config), begun: Instant::now() })
+    }
+
+    pub fn session_open(&self, session: Session) -> Result<SessionId, Refusal> {
+        Ok(self.lab.engine().session_open(session)?)
+    }
+
+    /// For a client that has gone.
+    pub fn session_close(&self, session: SessionId) {
+        if let Err(error) = self.lab.engine().session_close(session) {
+            eprintln!("a session that its client left could not be closed: {error}");
+        }
+    }
+
+    pub fn engine(&self, session: SessionId, call: EngineCall) -> Result<Value, Refusal> {
+        let engine = self.lab.engine();
+        match call {
+            EngineCall::Close => value(engine.session_close(session)?),
+            EngineCall::TransactionBegin { read_only } => value(engine.transaction_begin(session, read_only)?),
+            EngineCall::TransactionCommit => value(engine.transaction_commit(session)?),
+            EngineCall::TransactionAbort => value(engine.transaction_abort(session)?),
+            EngineCall::Sessions => {
+                engine.read(|engine| value(engine.sessions().map(|(_, session)| session).collect::<Vec<_>>()))?
+            }
+            EngineCall::ProviderAdd(provider) => value(engine.provider_add(session, provider).map(drop)?),
+            EngineCall::ProviderDelete(key) => value(engine.provider_delete(session, key)?),
+            EngineCall::Providers => {
+                engine.read(|engine| value(engine.view(Some(session)).providers().collect::<Vec<_>>()))?
+            }
+            EngineCall::SublayerAdd(sublayer) => value(engine.sublayer_add(session, sublayer).map(drop)?),
+            EngineCall::SublayerDelete(key) => value(engine.sublayer_delete(session, key)?),
+            EngineCall::Sublayers => {
+                engine.read(|engine| value(engine.view(Some(session)).sublayers().collect::<Vec<_>>()))?
+            }
+            EngineCall::CalloutAdd(callout) => value(engine.callout_add(session, callout)?),
+            EngineCall::CalloutDelete(key) => value(engine.callout_delete(session, key)?),
+            EngineCall::Callouts => {
+                engine.read(|engine| value(engine.view(Some(session)).callouts().collect::<Vec<_>>()))?
+            }
+            EngineCall::FilterAdd(filter) => value(engine.filter_add(session, filter)?),
+            EngineCall::FilterDelete(key) => value(engine.filter_delete_by_key(session, key)?),
+            EngineCall::Filters => {
+                engine.read(|engine| value(engine.view(Some(session)).filters().collect::<Vec<_>>()))?
+            }
+        }
+    }
+
+    pub fn status(&self, address: &Address) -> Status {
+        let counts = self.lab.engine().read(|engine| (engine.view(None).filters().count(), engine.sessions().count()));
+        Status {
+            process_id: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.begun.elapsed().as_secs(),
+            log: address.log().exists().then(|| address.log()),
+            bfe_running: counts.is_ok(),
+            drivers: Vec::new(),
+            filters: counts.map_or(0, |(filters, _)| filters),
+            sessions: counts.map_or(0, |(_, sessions)| sessions),
+            violations: self.lab.violations().len(),
+            stopped: self.lab.stopped(),
+        }
+    }
+
+    pub fn set_bfe_running(&self, running: bool) {
+        self.lab.set_bfe_running(running);
+    }
+
+    pub fn load(&self, _service: &str, _image: &[u8]) -> Result<Driver> {
+        Err(Failure::new("this lab has no kernel"))
+    }
+
+    pub fn unload(&self, _service: &str) -> Result<Unloaded> {
+        Err(Failure::new("this lab has no kernel"))
+    }
+
+    /// Unloads every driver, the last loaded first.
+    pub fn unload_all(&self) -> Stopped {
+        let filters = self.lab.engine().read(|engine| engine.view(None).filters().count());
+        Stopped { unloaded: Vec::new(), refused: Vec::new(), filters: filters.unwrap_or(0) }
+    }
+
+    pub fn device_control(&self, _: &str, _: u32, _: &[u8], _: usize) -> Result<Vec<u8>, Refusal> {
+        Err(Refusal::Status(0xC000_0034))
+    }
+
+    pub fn inject(&self, fault: Fault) {
+        self.lab.inject_fault(postern_lab::Fault {
+            function: fault.function,
+            status: postern_lab::NtStatus(fault.status as i32),
+            occurrences: match fault.occurrences {
+                Occurrences::Next(times) => postern_lab::Occurrences::Next(times.into()),
+                Occurrences::Nth(at) => postern_lab::Occurrences::Nth(at.into()),
+            },
+        });
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.lab.debug_log()
+    }
+
+    pub fn violations(&self) -> Vec<Violation> {
+        self.lab.violations().iter().map(Violation::from).collect()
+    }
+
+    pub fn connect(&self, connection: &Connection) -> Result<Verdict> {
+        Ok(self.verdict(self.lab.traffic().connect(&made_up(connection))))
+    }
+
+    pub fn accept(&self, connection: &Connection) -> Result<Verdict> {
+        Ok(self.verdict(self.lab.traffic().accept(&made_up(connection))))
+    }
+
+    fn verdict(&self, outcome: postern_lab::Outcome) -> Verdict {
+        Verdict {
+            permitted: outcome.decision == Decision::Permit,
+            layer: layer_name(outcome.layer),
+            filter: self.filter_names().name(outcome.filter_id),
+        }
+    }
+
+    fn filter_names(&self) -> FilterNames {
+        let names = self.lab.engine().read(|engine| {
+            engine.view(None).filters().map(|filter| (filter.id, filter.display.name.clone())).collect()
+        });
+        FilterNames(names.unwrap_or_default())
+    }
+
+    pub fn replay(&self, replay: &Replay, tell: impl FnMut(Progress) -> ControlFlow<()>) -> Result<Summary> {
+        let locality = match &replay.local[..] {
+            [] => Locality::find(&replay.path)?,
+            given => Locality::Given(
+                given.iter().map(|text| text.parse::<Addresses>()).collect::<Result<_, _>>().map_err(Failure::usage)?,
+            ),
+        };
+        let judge = || {
+            let mut traffic = self.lab.traffic();
+            traffic.set_app(replay.app.as_deref());
+            Player { traffic }
+        };
+        // A filter may be removed meanwhile, and should keep its name in the summary.
+        let names = self.filter_names();
+        let (counts, elapsed) =
+            run(&replay.path, &locality, replay.threads, replay.repeat, replay.flows, judge, tell)?;
+        Ok(summarise(counts, elapsed.as_secs_f64(), replay.threads, &locality, &names))
+    }
+}
+
+fn value(of: impl serde::Serialize) -> Result<Value, Refusal> {
+    serde_json::to_value(of).map_err(|error| Failure::new(error).into())
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Refusal {
+        match error {
+            EngineError::Fwp(error) => Refusal::Engine(error),
+            EngineError::BfeNotRunning => Failure::new("the base filtering engine is not running")
+                .help("start it with `postern lab bfe running`")
+                .into(),
+        }
+    }
+}
+
+impl From<&postern_lab::Violation> for Violation {
+    fn from(violation: &postern_lab::Violation) -> Violation {
+        Violation {
+            kind: violation.kind.to_string(),
+            driver: violation.driver.clone(),
+            what: violation.what.clone(),
+            place: violation.place.as_ref().map(ToString::to_string),
+            doing: violation.doing.clone(),
+            remedy: violation.remedy.clone(),
+        }
+    }
+}
+
+fn made_up(connection: &Connection) -> postern_lab::Connection<'_> {
+    postern_lab::Connection {
+        protocol: connection.protocol,
+        local: connection.local,
+        remote: connection.remote,
+        app: connection.app.as_deref(),
+    }
+}
+
+/// One thread's traffic of a replay.
+struct Player {
+    traffic: Traffic,
+}
+
+impl Judge for Player {
+    #[inline]
+    fn judge(&mut self, oriented: &Oriented<'_>) -> Judgement {
+        let packet = oriented.packet;
+        let (tcp_flags, icmp_id) = match packet.transport {
+            Transport::Tcp { flags, .. } => (flags, 0),
+            Transport::Icmp { id, .. } => (0, id),
+            Transport::Udp { .. } | Transport::None => (0, 0),
+        };
+        let outcome = self.traffic.packet(&postern_lab::Packet {
+            direction: match oriented.direction {
+                Direction::Outbound => postern_lab::Direction::Outbound,
+                Direction::Inbound => postern_lab::Direction::Inbound,
+            },
+            protocol: packet.protocol,
+            local: oriented.local,
+            remote: oriented.remote,
+            tcp_flags,
+            icmp_id,
+            fragment: packet.fragment.map(|fragment| postern_lab::Fragment {
+                identification: fragment.identification,
+                offset: fragment.offset,
+                more: fragment.more,
+            }),
+            bytes: packet.bytes,
+            payload: packet.payload,
+        });
+        Judgement {
+            layer: outcome.layer,
+            filter: outcome.filter_id,
+            permitted: outcome.decision == Decision::Permit,
+            new_flow: outcome.new_flow,
+        }
+    }
+}
+
+struct FilterNames(HashMap<u64, String>);
+
+impl FilterNames {
+    fn name(&self, id: Option<u64>) -> Option<FilterName> {
+        id.map(|id| FilterName { id, name: self.0.get(&id).cloned().unwrap_or_default() })
+    }
+}
+
+fn layer_name(id: u16) -> String {
+    layers::by_id(id).map_or_else(|| id.to_string(), |layer| layer.name.to_owned())
+}
+
+fn summarise(counts: Counts, seconds: f64, threads: usize, locality: &Locality, names: &FilterNames) -> Summary {
+    let total = |permitted| {
+        counts.judgements.iter().filter(|(judgement, _)| judgement.permitted == permitted).map(|(_, count)| count).sum()
+    };
+    Summary {
+        packets: counts.frames,
+        flows: counts.flows,
+        permitted: total(true),
+        blocked: total(false),
+        decisions: counts
+            .judgements
+            .iter()
+            .map(|(judgement, packets)| LayerCount {
+                layer: layer_name(judgement.layer),
+                filter: names.name(judgement.filter),
+                permitted: judgement.permitted,
+                packets: *packets,
+            })
+            .collect(),
+        skipped: counts.skipped,
+        seconds,
+        packets_per_second: counts.frames as f64 / seconds.max(f64::MIN_POSITIVE),
+        threads,
+        local: locality.describe(),
+        flow_list: counts
+            .new_flows
+            .into_iter()
+            .map(|flow| Flow {
+                protocol: flow.protocol,
+                local: flow.local,
+                remote: flow.remote,
+                direction: flow.direction,
+                permitted: flow.judgement.permitted,
+                layer: layer_name(flow.judgement.layer),
+                filter: names.name(flow.judgement.filter),
+            })
+            .collect(),
+        damage: counts.damage.map(|damage| damage.to_string()),
+    }
+}

@@ -1,0 +1,209 @@
+//! What a client and a lab say to each other: one JSON message a line.
+//!
+//! A client asks, the lab answers with any number of `progress` and then one `done` or `refused`. A connection carries one
+//! request at a time. The sessions that a client opened live as long as its connection.
+
+use postern_engine::FwpError;
+use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::replay::{Connection, Replay};
+
+/// Version of this protocol. Lab and client must have the same: both come from one executable.
+pub const VERSION: u32 = 1;
+
+/// The first line that a lab sends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Greeting {
+    pub postern_lab: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Answer: [`Status`](super::status::Status).
+    Status,
+    /// Unloads all drivers and ends the lab. Answer: [`Stopped`](super::status::Stopped).
+    Stop,
+    /// Answer: the session's handle.
+    EngineOpen(Session),
+    Engine {
+        session: u64,
+        call: EngineCall,
+    },
+    /// Answer: [`Driver`](super::status::Driver).
+    DriverLoad {
+        service: String,
+        image: Hex,
+    },
+    /// Answer: [`Unloaded`](super::status::Unloaded).
+    DriverUnload {
+        service: String,
+    },
+    /// Opens the device, sends one I/O control request, closes it. Answer: [`Hex`].
+    DeviceControl {
+        device: String,
+        code: u32,
+        input: Hex,
+        output_length: usize,
+    },
+    /// Answer: [`Summary`](crate::replay::Summary).
+    Replay(Replay),
+    /// Answer: [`Verdict`](crate::replay::Verdict).
+    Connect(Connection),
+    Accept(Connection),
+    Inject(Fault),
+    SetBfeRunning(bool),
+    /// Answer: a list of lines.
+    Log,
+    /// Answer: a list of [`Violation`](super::status::Violation).
+    Violations,
+}
+
+/// A call of the `Fwpm*` family, within a session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineCall {
+    Close,
+    TransactionBegin { read_only: bool },
+    TransactionCommit,
+    TransactionAbort,
+    Sessions,
+    ProviderAdd(Provider),
+    ProviderDelete(Uuid),
+    Providers,
+    SublayerAdd(Sublayer),
+    SublayerDelete(Uuid),
+    Sublayers,
+    CalloutAdd(Callout),
+    CalloutDelete(Uuid),
+    Callouts,
+    FilterAdd(Filter),
+    FilterDelete(Uuid),
+    Filters,
+}
+
+impl EngineCall {
+    /// The function that does this on Windows.
+    pub fn function(&self) -> &'static str {
+        match self {
+            EngineCall::Close => "FwpmEngineClose0",
+            EngineCall::TransactionBegin { .. } => "FwpmTransactionBegin0",
+            EngineCall::TransactionCommit => "FwpmTransactionCommit0",
+            EngineCall::TransactionAbort => "FwpmTransactionAbort0",
+            EngineCall::Sessions => "FwpmSessionEnum0",
+            EngineCall::ProviderAdd(_) => "FwpmProviderAdd0",
+            EngineCall::ProviderDelete(_) => "FwpmProviderDeleteByKey0",
+            EngineCall::Providers => "FwpmProviderEnum0",
+            EngineCall::SublayerAdd(_) => "FwpmSubLayerAdd0",
+            EngineCall::SublayerDelete(_) => "FwpmSubLayerDeleteByKey0",
+            EngineCall::Sublayers => "FwpmSubLayerEnum0",
+            EngineCall::CalloutAdd(_) => "FwpmCalloutAdd0",
+            EngineCall::CalloutDelete(_) => "FwpmCalloutDeleteByKey0",
+            EngineCall::Callouts => "FwpmCalloutEnum0",
+            EngineCall::FilterAdd(_) => "FwpmFilterAdd0",
+            EngineCall::FilterDelete(_) => "FwpmFilterDeleteByKey0",
+            EngineCall::Filters => "FwpmFilterEnum0",
+        }
+    }
+}
+
+/// A kernel function that is to fail.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Fault {
+    pub function: String,
+    pub status: u32,
+    pub occurrences: Occurrences,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Occurrences {
+    /// The next so many calls.
+    Next(u32),
+    /// Only the call of this number, counted from 1 from now on.
+    Nth(u32),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    Progress(Value),
+    Done(Value),
+    Refused(Refusal),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// By the filter engine.
+    Engine(FwpError),
+    /// By a device, or the kernel that the lab is: an `NTSTATUS`.
+    Status(u32),
+    /// By the lab itself.
+    Lab { message: String, help: Option<String> },
+}
+
+impl From<FwpError> for Refusal {
+    fn from(error: FwpError) -> Refusal {
+        Refusal::Engine(error)
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Refusal {
+        Refusal::Lab { message: failure.message, help: failure.help }
+    }
+}
+
+/// Bytes, as a string of hexadecimal digits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hex(pub Vec<u8>);
+
+impl Serialize for Hex {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Hex, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let bytes =
+            pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect::<Option<Vec<u8>>>();
+        match bytes {
+            Some(bytes) if rest.is_empty() => Ok(Hex(bytes)),
+            _ => Err(serde::de::Error::custom("not an even number of hexadecimal digits")),
+        }
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)] as char);
+        text.push(DIGITS[usize::from(byte & 15)] as char);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_survive_the_way_through_a_message() {
+        let bytes = Hex((0..=255).collect());
+        let line = serde_json::to_string(&bytes).unwrap();
+        assert_eq!(serde_json::from_str::<Hex>(&line).unwrap(), bytes);
+        assert!(serde_json::from_str::<Hex>("\"abc\"").is_err());
+        assert!(serde_json::from_str::<Hex>("\"zz\"").is_err());
+    }
+}

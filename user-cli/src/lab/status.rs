@@ -1,0 +1,75 @@
+//! What a lab tells of itself and of the drivers in it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A running lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    pub process_id: u32,
+    /// Version of the program that started it.
+    pub version: String,
+    pub uptime_seconds: u64,
+    pub log: Option<PathBuf>,
+    pub bfe_running: bool,
+    pub drivers: Vec<Driver>,
+    pub filters: usize,
+    pub sessions: usize,
+    pub violations: usize,
+    /// A bug check has stopped it.
+    pub stopped: bool,
+}
+
+/// A loaded driver.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Driver {
+    pub service: String,
+    /// Address and size of the image.
+    pub base: u64,
+    pub size: u64,
+    pub load_milliseconds: f64,
+}
+
+/// What came of unloading a driver.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Unloaded {
+    pub service: String,
+    pub milliseconds: f64,
+    /// What the driver printed meanwhile: its receipt.
+    pub receipt: Vec<String>,
+    /// What it left behind, and what it did wrong.
+    pub violations: Vec<Violation>,
+}
+
+impl Unloaded {
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+/// Something that a driver did and should not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    pub what: String,
+    /// Image, offset and function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub doing: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub remedy: String,
+}
+
+/// How a lab ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Stopped {
+    pub unloaded: Vec<Unloaded>,
+    /// Drivers that would not unload, each with the reason.
+    pub refused: Vec<String>,
+    /// Static objects that went with the lab.
+    pub filters: usize,
+}

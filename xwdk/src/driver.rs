@@ -1,0 +1,143 @@
+//! The driver's workspace, and cargo in it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::Parts;
+
+pub const TARGET: &str = "x86_64-pc-windows-msvc";
+
+/// Variables that an outer cargo sets for its build scripts and that would bend an inner one.
+const OUTER_BUILD: &[&str] = &[
+    "CARGO",
+    "CARGO_BUILD_TARGET",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_TARGET_DIR",
+    "DEBUG",
+    "HOST",
+    "OPT_LEVEL",
+    "OUT_DIR",
+    "PROFILE",
+    "RUSTC",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTDOC",
+    "RUSTFLAGS",
+    "TARGET",
+];
+
+/// A driver that is a Cargo workspace of its own, as each is, because a driver model is chosen per workspace.
+pub struct Driver {
+    root: PathBuf,
+    folder: PathBuf,
+    /// The image's name without extension.
+    name: &'static str,
+}
+
+impl Driver {
+    /// `postern.sys`, in the checkout at `root`.
+    pub fn kmdf(root: &Path) -> Self {
+        Self { root: root.to_owned(), folder: root.join("driver/kmdf"), name: "postern" }
+    }
+
+    /// Builds the image, and returns where it is.
+    ///
+    /// The target folder stays inside the driver's workspace: `wdk-build` looks for the driver's manifest above it.
+    pub fn build(&self) -> Result<PathBuf> {
+        let mut cargo = self.cargo("build")?;
+        run(cargo.arg("--release")).context("the driver image was not built")?;
+
+        let built = self.folder.join(format!("target/{TARGET}/release/{}.dll", self.name));
+        let image = built.with_extension("sys");
+        // Left alone when nothing changed, so that nothing that contains the image is built again.
+        let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+        if fs::read(&image).ok().as_ref() != Some(&bytes) {
+            fs::write(&image, bytes).with_context(|| format!("cannot write {}", image.display()))?;
+        }
+        Ok(image)
+    }
+
+    /// Checks the sources as `cargo clippy` does; any warning is an error, and so is a lock file that is not up to date.
+    pub fn clippy(&self) -> Result<()> {
+        let mut cargo = self.cargo("clippy")?;
+        run(cargo.args(["--release", "--locked", "--", "-D", "warnings"]))
+    }
+
+    /// Compiles the sources, and the entry point of the image, against the headers of the WDK whose content root is `wdk`. Nothing is
+    /// linked: this shows that names, types and signatures are those of Microsoft's headers.
+    pub fn check_against(&self, wdk: &Path) -> Result<()> {
+        let wdk = wdk.canonicalize().with_context(|| format!("cannot find the WDK at {}", wdk.display()))?;
+        let target = self.folder.join("target/wdk");
+        fs::create_dir_all(&target)?;
+        let overlay = target.join("overlay.yaml");
+        fs::write(&overlay, crate::overlay::overlay(&wdk.join("Include"))?)?;
+
+        let mut cargo = self.cargo("check")?;
+        cargo
+            .args(["--release", "--target-dir"])
+            .arg(&target)
+            .env("WDKContentRoot", &wdk)
+            .env("XWDK_OVERLAY", &overlay)
+            .env(
+                "CFLAGS_x86_64_pc_windows_msvc",
+                format!("-fms-compatibility -fms-extensions -w -ivfsoverlay {}", overlay.display()),
+            );
+        run(&mut cargo).context("the driver does not compile against these headers")
+    }
+
+    /// A cargo command in the driver's workspace: with the WDK on Windows, through `xwdk/cargo.toml` elsewhere.
+    fn cargo(&self, command: &str) -> Result<Command> {
+        let mut cargo = Command::new("cargo");
+        for variable in OUTER_BUILD {
+            cargo.env_remove(variable);
+        }
+        cargo.current_dir(&self.folder);
+        if cfg!(windows) {
+            cargo.args([command, "--target", TARGET]);
+            return Ok(cargo);
+        }
+
+        let parts = Parts::find(&self.root)?;
+        parts.complete()?;
+        cargo
+            // After the command: clippy passes its own arguments on to cargo, not those of the cargo that started it.
+            .arg(command)
+            .arg("--config")
+            .arg(self.root.join("xwdk/cargo.toml"))
+            // The separate lock file and building `core` are unstable features of cargo.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .envs(parts.environment());
+        if parts.builds_core() {
+            cargo.arg("-Zbuild-std=core,alloc");
+        }
+        Ok(cargo)
+    }
+}
+
+/// Runs cargo, and passes on what it reports.
+fn run(cargo: &mut Command) -> Result<()> {
+    let mut child = cargo.stderr(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let stderr = child.stderr.take().context("cargo has no output")?;
+
+    // Rust's library is a workspace of its own, to which the patch of xwdk/cargo.toml applies and does not matter; cargo warns of it
+    // in a paragraph of five lines.
+    let mut in_patch_warning = false;
+    for line in BufReader::new(stderr).lines() {
+        let line = line.context("cannot read cargo's output")?;
+        in_patch_warning = line.starts_with("warning: patch `wdk-build")
+            || in_patch_warning && (line.starts_with("help:") || line.starts_with("      "));
+        if !in_patch_warning {
+            eprintln!("{line}");
+        }
+    }
+
+    let status = child.wait().context("cannot wait for cargo")?;
+    if !status.success() {
+        bail!("cargo failed ({status})");
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! Finds, installs and runs what builds the driver images: the WDK on Windows, this folder elsewhere. The root build script and
+//! `cargo xtask` share it.
+
+mod driver;
+mod install;
+mod overlay;
+mod parts;
+
+pub use driver::{Driver, TARGET};
+pub use install::install;
+pub use parts::{Part, Parts};
