@@ -64,7 +64,7 @@ impl Driver {
     /// Checks the sources as `cargo clippy` does; any warning is an error, and so is a lock file that is not up to date.
     pub fn clippy(&self) -> Result<()> {
         let mut cargo = self.cargo("clippy")?;
-        run(cargo.args(["--release", "--locked", "--", "-D", "warnings"]))
+        run(cargo.args(["--workspace", "--release", "--locked", "--", "-D", "warnings"]))
     }
 
     /// Compiles the sources, and the entry point of the image, against the headers of the WDK whose content root is `wdk`. Nothing is
