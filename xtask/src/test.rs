@@ -5,15 +5,21 @@ use xwdk::Driver;
 
 use crate::{cargo, say, setup};
 
+/// The shell's workspace, which the root's does not contain.
+const DRIVER: &str = "driver/kmdf/Cargo.toml";
+
 pub fn test(root: &Path) -> Result<()> {
     setup::setup(root)?;
 
     say("formatting");
     cargo(root, &["fmt", "--all", "--check"])?;
-    cargo(root, &["fmt", "--all", "--check", "--manifest-path", "driver/kmdf/Cargo.toml"])?;
+    cargo(
+        root,
+        &["fmt", "--manifest-path", DRIVER, "--package", "postern-kmdf", "--package", "postern-filtering", "--check"],
+    )?;
 
     say("lock file of the driver: a build here uses xwdk/Cargo.lock, a build on Windows this one");
-    cargo(root, &["update", "--workspace", "--locked", "--manifest-path", "driver/kmdf/Cargo.toml"])?;
+    cargo(root, &["update", "--workspace", "--locked", "--manifest-path", DRIVER])?;
     say("lints of the driver");
     Driver::kmdf(root).clippy()?;
     say("lints of everything else");
