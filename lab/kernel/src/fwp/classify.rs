@@ -145,8 +145,15 @@ impl Callouts for Host<'_, '_> {
             // SAFETY: registered as a `FWPS_CALLOUT_CLASSIFY_FN0`, and entered; all structures outlive the call.
             unsafe { call_image(&context, DISPATCH_LEVEL, function, arguments) }
         } else {
-            let arguments =
-                (self.raw, this.metadata, this.layer_data, this.classify_context, filter, flow_context, raw_out_pointer);
+            let arguments = (
+                self.raw,
+                this.metadata,
+                this.layer_data,
+                this.classify_context,
+                filter,
+                flow_context,
+                raw_out_pointer,
+            );
             // SAFETY: registered as a `FWPS_CALLOUT_CLASSIFY_FN3`, and entered; all structures outlive the call.
             unsafe { call_image(&context, DISPATCH_LEVEL, function, arguments) }
         };
@@ -170,11 +177,14 @@ impl Callouts for Host<'_, '_> {
             return;
         }
         let (what, remedy) = explain(violation);
-        report::violation_of(&callout.owner.driver, Finding {
-            kind: Kind::Contract,
-            what: format!("classifyFn of {}, called at {}, {what}", callout.name, layer_name(self.classify.layer)),
-            remedy: remedy.into(),
-        });
+        report::violation_of(
+            &callout.owner.driver,
+            Finding {
+                kind: Kind::Contract,
+                what: format!("classifyFn of {}, called at {}, {what}", callout.name, layer_name(self.classify.layer)),
+                remedy: remedy.into(),
+            },
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use postern_engine::SessionId;
 use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Weight};
 use uuid::Uuid;
 
-use crate::call::{CallContext};
+use crate::call::CallContext;
 use crate::lab::Lab;
 
 pub(crate) const MANAGED: CallContext<'static> = CallContext { what: "a test", object: "the stand-in", at: "" };
@@ -219,18 +219,21 @@ pub(crate) fn filter_with(
 pub(crate) fn callout(lab: &Lab, session: SessionId, key: u128, layer: Uuid) -> Uuid {
     let key = Uuid::from_u128(key);
     lab.engine()
-        .callout_add(session, Callout {
-            key,
-            display: DisplayData { name: "test".into(), description: String::new() },
-            persistent: false,
-            uses_provider_context: false,
-            provider: None,
-            data: Vec::new(),
-            layer,
-            id: 0,
-            registered: false,
-            registration_flags: 0,
-        })
+        .callout_add(
+            session,
+            Callout {
+                key,
+                display: DisplayData { name: "test".into(), description: String::new() },
+                persistent: false,
+                uses_provider_context: false,
+                provider: None,
+                data: Vec::new(),
+                layer,
+                id: 0,
+                registered: false,
+                registration_flags: 0,
+            },
+        )
         .expect("the callout is accepted");
     key
 }

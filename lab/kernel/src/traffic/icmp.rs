@@ -40,7 +40,8 @@ fn parse(ip: &[u8]) -> Option<(u8, SocketAddr, SocketAddr)> {
         }
         _ => return None,
     };
-    let port = |at: usize| ip.get(header + at..header + at + 2).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    let port =
+        |at: usize| ip.get(header + at..header + at + 2).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
     Some((protocol, SocketAddr::new(source, port(0)), SocketAddr::new(destination, port(2))))
 }
 

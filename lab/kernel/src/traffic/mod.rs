@@ -293,10 +293,11 @@ fn fragment(walk: &mut Walk<'_>, flows: &mut Flows, fragments: &mut Fragments, a
     }
     if fragment.offset != 0 {
         let layer = at.layer(walk.facts.v6);
-        return fragments.get(&key, fragment.identification).map_or(
-            Outcome { decision: Decision::Permit, layer, filter_id: None, new_flow: false },
-            |first| Outcome { new_flow: false, ..first },
-        );
+        return fragments
+            .get(&key, fragment.identification)
+            .map_or(Outcome { decision: Decision::Permit, layer, filter_id: None, new_flow: false }, |first| {
+                Outcome { new_flow: false, ..first }
+            });
     }
     if inbound {
         walk.facts.flags |= FWP_CONDITION_FLAG_IS_REASSEMBLED;
@@ -337,7 +338,12 @@ fn whole(walk: &mut Walk<'_>, flows: &mut Flows, app: Option<usize>) -> Outcome 
             walk.kernel.fwp.flows.end(flow.handle, &mut walk.scratch.stock);
             known = None;
         } else if flow.decision == Decision::Block {
-            return Outcome { decision: Decision::Block, layer: flow.layer, filter_id: flow.filter_id, new_flow: false };
+            return Outcome {
+                decision: Decision::Block,
+                layer: flow.layer,
+                filter_id: flow.filter_id,
+                new_flow: false,
+            };
         }
     }
     match known {

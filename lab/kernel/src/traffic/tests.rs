@@ -48,7 +48,13 @@ fn connection(protocol: u8, local: &str, remote: &str) -> Connection<'static> {
 }
 
 /// A packet with made-up headers and `data` bytes of data.
-fn send(traffic: &mut Traffic, connection: &Connection<'_>, direction: Direction, tcp_flags: u8, data: usize) -> Outcome {
+fn send(
+    traffic: &mut Traffic,
+    connection: &Connection<'_>,
+    direction: Direction,
+    tcp_flags: u8,
+    data: usize,
+) -> Outcome {
     let bytes = made_up::Bytes::new(connection, direction, tcp_flags);
     let packet = bytes.packet(connection, direction, tcp_flags);
     let ip_header = packet.bytes.len() - packet.payload.len();
@@ -70,14 +76,17 @@ fn a_tcp_client_passes_the_layers_in_the_documented_order() {
     let flow = connection(flow::TCP, "10.0.0.1:50000", "93.184.215.14:443");
 
     assert!(send(&mut traffic, &flow, Direction::Outbound, SYN, 0).new_flow);
-    assert_eq!(seen.take(), [
-        "ALE_BIND_REDIRECT_V4",
-        "ALE_RESOURCE_ASSIGNMENT_V4",
-        "ALE_CONNECT_REDIRECT_V4",
-        "ALE_AUTH_CONNECT_V4",
-        "OUTBOUND_TRANSPORT_V4",
-        "OUTBOUND_IPPACKET_V4",
-    ]);
+    assert_eq!(
+        seen.take(),
+        [
+            "ALE_BIND_REDIRECT_V4",
+            "ALE_RESOURCE_ASSIGNMENT_V4",
+            "ALE_CONNECT_REDIRECT_V4",
+            "ALE_AUTH_CONNECT_V4",
+            "OUTBOUND_TRANSPORT_V4",
+            "OUTBOUND_IPPACKET_V4",
+        ]
+    );
     assert!(!send(&mut traffic, &flow, Direction::Inbound, SYN | ACK, 0).new_flow);
     assert_eq!(seen.take(), ["INBOUND_IPPACKET_V4", "INBOUND_TRANSPORT_V4", "ALE_FLOW_ESTABLISHED_V4"]);
     send(&mut traffic, &flow, Direction::Outbound, ACK, 0);
@@ -115,28 +124,34 @@ fn udp_is_established_with_its_first_datagram() {
     let mut traffic = lab.traffic();
     let client = connection(flow::UDP, "10.0.0.1:50000", "10.0.0.2:53");
     send(&mut traffic, &client, Direction::Outbound, 0, 30);
-    assert_eq!(seen.take(), [
-        "ALE_BIND_REDIRECT_V4",
-        "ALE_RESOURCE_ASSIGNMENT_V4",
-        "ALE_CONNECT_REDIRECT_V4",
-        "ALE_AUTH_CONNECT_V4",
-        "ALE_FLOW_ESTABLISHED_V4",
-        "DATAGRAM_DATA_V4",
-        "OUTBOUND_TRANSPORT_V4",
-        "OUTBOUND_IPPACKET_V4",
-    ]);
+    assert_eq!(
+        seen.take(),
+        [
+            "ALE_BIND_REDIRECT_V4",
+            "ALE_RESOURCE_ASSIGNMENT_V4",
+            "ALE_CONNECT_REDIRECT_V4",
+            "ALE_AUTH_CONNECT_V4",
+            "ALE_FLOW_ESTABLISHED_V4",
+            "DATAGRAM_DATA_V4",
+            "OUTBOUND_TRANSPORT_V4",
+            "OUTBOUND_IPPACKET_V4",
+        ]
+    );
     send(&mut traffic, &client, Direction::Inbound, 0, 90);
     assert_eq!(seen.take(), ["INBOUND_IPPACKET_V4", "INBOUND_TRANSPORT_V4", "DATAGRAM_DATA_V4"]);
 
     let server = connection(flow::UDP, "10.0.0.1:53", "10.0.0.9:5353");
     send(&mut traffic, &server, Direction::Inbound, 0, 90);
-    assert_eq!(seen.take(), [
-        "INBOUND_IPPACKET_V4",
-        "INBOUND_TRANSPORT_V4",
-        "ALE_AUTH_RECV_ACCEPT_V4",
-        "ALE_FLOW_ESTABLISHED_V4",
-        "DATAGRAM_DATA_V4",
-    ]);
+    assert_eq!(
+        seen.take(),
+        [
+            "INBOUND_IPPACKET_V4",
+            "INBOUND_TRANSPORT_V4",
+            "ALE_AUTH_RECV_ACCEPT_V4",
+            "ALE_FLOW_ESTABLISHED_V4",
+            "DATAGRAM_DATA_V4",
+        ]
+    );
 }
 
 #[test]

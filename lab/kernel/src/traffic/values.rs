@@ -79,13 +79,7 @@ impl Octets {
 
 impl<'a> Facts<'a> {
     /// `direction` is `FWP_DIRECTION_*`.
-    pub fn new(
-        protocol: u8,
-        local: &SocketAddr,
-        remote: &SocketAddr,
-        octets: &'a Octets,
-        direction: u32,
-    ) -> Facts<'a> {
+    pub fn new(protocol: u8, local: &SocketAddr, remote: &SocketAddr, octets: &'a Octets, direction: u32) -> Facts<'a> {
         let address = |address: &SocketAddr, octets: &'a [u8; 16]| match address {
             SocketAddr::V4(address) => Value::Uint32(address.ip().to_bits()),
             SocketAddr::V6(_) => Value::ByteArray16(octets),
