@@ -61,11 +61,10 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
         flows: arguments.verbose,
     };
     let mut line = ProgressLine::default();
-    let summary: Summary =
-        context.client()?.call_with_progress(&Request::Replay(replay), |progress: Progress| {
-            let rate = progress.packets as f64 / progress.seconds;
-            line.show(|| format!("{} packets, {} a second", count(progress.packets), count(rate as u64)));
-        })?;
+    let summary: Summary = context.client()?.call_with_progress(&Request::Replay(replay), |progress: Progress| {
+        let rate = progress.packets as f64 / progress.seconds;
+        line.show(|| format!("{} packets, {} a second", count(progress.packets), count(rate as u64)));
+    })?;
     line.end();
     context.output.print(&summary, describe)?;
     match &summary.damage {

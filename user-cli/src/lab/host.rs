@@ -16,8 +16,8 @@ use crate::capture::Transport;
 use crate::failure::{Failure, Result};
 use crate::filter::address::Addresses;
 use crate::replay::{
-    Connection, Counts, Direction, FilterName, Flow, Judge, Judgement, LayerCount, Locality, Oriented, Progress, Replay,
-    Summary, Verdict, run,
+    Connection, Counts, Direction, FilterName, Flow, Judge, Judgement, LayerCount, Locality, Oriented, Progress,
+    Replay, Summary, Verdict, run,
 };
 
 /// How a lab is started.
@@ -239,8 +239,7 @@ impl Host {
         };
         // A filter may be removed meanwhile, and should keep its name in the summary.
         let names = self.filter_names();
-        let (counts, elapsed) =
-            run(&replay.path, &locality, replay.threads, replay.repeat, replay.flows, judge, tell)?;
+        let (counts, elapsed) = run(&replay.path, &locality, replay.threads, replay.repeat, replay.flows, judge, tell)?;
         Ok(summarise(counts, elapsed.as_secs_f64(), replay.threads, &locality, &names))
     }
 }
