@@ -17,7 +17,7 @@ fn the_driver_adds_its_own_objects() {
             let view = engine.view(None);
             let own = |provider: &Option<Uuid>| *provider == Some(driver_provider());
             assert_eq!(view.filters().filter(|filter| own(&filter.provider)).count(), 8);
-            let callouts: Vec<&Callout> = view.callouts().filter(|callout| own(&callout.provider)).collect();
+            let callouts: Vec<Callout> = view.callouts().filter(|callout| own(&callout.provider)).collect();
             assert_eq!(callouts.len(), 8);
             assert!(callouts.iter().all(|callout| callout.registered));
             assert!(view.sublayers().any(|sublayer| own(&sublayer.provider)));

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use postern_engine::objects::Session;
 use postern_engine::{Decision, SessionId, layers};
-use postern_lab::{Config, EngineError, Lab, Traffic};
+use postern_lab::{Config, DriverInfo, EngineError, Lab, LoadError, NtStatus, Traffic, UnloadError};
 use serde_json::Value;
 
 use super::address::Address;
@@ -16,8 +16,8 @@ use crate::capture::Transport;
 use crate::failure::{Failure, Result};
 use crate::filter::address::Addresses;
 use crate::replay::{
-    Connection, Counts, Direction, FilterName, Flow, Judge, Judgement, LayerCount, Locality, Oriented, Progress, Replay,
-    Summary, Verdict, run,
+    Connection, Counts, Direction, FilterName, Flow, Judge, Judgement, LayerCount, Locality, Oriented, Progress,
+    Replay, Summary, Verdict, run,
 };
 
 /// How a lab is started.
@@ -105,7 +105,7 @@ impl Host {
             uptime_seconds: self.begun.elapsed().as_secs(),
             log: address.log().exists().then(|| address.log()),
             bfe_running: counts.is_ok(),
-            drivers: Vec::new(),
+            drivers: self.lab.drivers().into_iter().map(Driver::from).collect(),
             filters: counts.map_or(0, |(filters, _)| filters),
             sessions: counts.map_or(0, |(_, sessions)| sessions),
             violations: self.lab.violations().len(),
@@ -117,22 +117,70 @@ impl Host {
         self.lab.set_bfe_running(running);
     }
 
-    pub fn load(&self, _service: &str, _image: &[u8]) -> Result<Driver> {
-        Err(Failure::new("this lab has no kernel"))
+    pub fn load(&self, service: &str, image: &[u8]) -> Result<Driver> {
+        let begun = Instant::now();
+        let info = self.lab.load(service, image).map_err(|error| {
+            let failure = Failure::new(format!("cannot load {service}: {error}"));
+            match error {
+                LoadError::DriverEntry { report, .. } => failure.help(printed(&report.log)),
+                LoadError::AlreadyLoaded(_) => failure,
+                LoadError::Stopped(_) => failure.help(AFTER_BUG_CHECK),
+                LoadError::Name(_) => failure.help("give it a name with --name"),
+                LoadError::Image(_) => failure.help("the image must be a whole 64-bit kernel driver"),
+            }
+        })?;
+        let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
+        Ok(Driver { load_milliseconds: Some(milliseconds), ..Driver::from(info) })
     }
 
-    pub fn unload(&self, _service: &str) -> Result<Unloaded> {
-        Err(Failure::new("this lab has no kernel"))
+    /// Unloads a driver and looks what it left. Traffic goes on meanwhile.
+    pub fn unload(&self, service: &str) -> Result<Unloaded> {
+        let report = self.lab.unload(service).map_err(|error| {
+            let failure = Failure::new(format!("cannot unload {service}: {error}"));
+            match error {
+                UnloadError::NotLoaded(_) => failure.help("`postern lab status` shows the drivers that are loaded"),
+                UnloadError::Stopped(_) => failure.help(AFTER_BUG_CHECK),
+                UnloadError::NoUnloadRoutine(_) | UnloadError::Pending { .. } => failure,
+            }
+        })?;
+        Ok(Unloaded {
+            service: report.service,
+            milliseconds: report.duration.as_secs_f64() * 1e3,
+            registrations: report.registrations.len(),
+            receipt: report.log,
+            violations: report.violations.iter().map(Violation::from).collect(),
+        })
     }
 
     /// Unloads every driver, the last loaded first.
     pub fn unload_all(&self) -> Stopped {
+        let mut stopped = Stopped { unloaded: Vec::new(), refused: Vec::new(), filters: 0 };
+        for driver in self.lab.drivers().into_iter().rev() {
+            match self.unload(&driver.service) {
+                Ok(unloaded) => stopped.unloaded.push(unloaded),
+                Err(failure) => stopped.refused.push(failure.message),
+            }
+        }
         let filters = self.lab.engine().read(|engine| engine.view(None).filters().count());
-        Stopped { unloaded: Vec::new(), refused: Vec::new(), filters: filters.unwrap_or(0) }
+        stopped.filters = filters.unwrap_or(0);
+        stopped
     }
 
-    pub fn device_control(&self, _: &str, _: u32, _: &[u8], _: usize) -> Result<Vec<u8>, Refusal> {
-        Err(Refusal::Status(0xC000_0034))
+    pub fn device_control(
+        &self,
+        device: &str,
+        code: u32,
+        input: &[u8],
+        output_length: usize,
+    ) -> Result<Vec<u8>, Refusal> {
+        let status = |status: NtStatus| Refusal::Status(status.0 as u32);
+        let file = self.lab.open(device).map_err(status)?;
+        file.device_io_control(code, input, output_length).map_err(status)
+    }
+
+    /// A source of made-up connections, for one thread.
+    pub fn traffic(&self) -> Source {
+        Source(self.lab.traffic())
     }
 
     pub fn inject(&self, fault: Fault) {
@@ -191,9 +239,49 @@ impl Host {
         };
         // A filter may be removed meanwhile, and should keep its name in the summary.
         let names = self.filter_names();
-        let (counts, elapsed) =
-            run(&replay.path, &locality, replay.threads, replay.repeat, replay.flows, judge, tell)?;
+        let (counts, elapsed) = run(&replay.path, &locality, replay.threads, replay.repeat, replay.flows, judge, tell)?;
         Ok(summarise(counts, elapsed.as_secs_f64(), replay.threads, &locality, &names))
+    }
+}
+
+/// Made-up connections of one thread, one after the other.
+pub struct Source(Traffic);
+
+impl Source {
+    pub fn begin(&mut self, connection: &Connection, inbound: bool) {
+        let connection = made_up(connection);
+        if inbound {
+            self.0.accept(&connection);
+        } else {
+            self.0.connect(&connection);
+        }
+    }
+
+    pub fn end_flows(&mut self) {
+        self.0.end_flows();
+    }
+}
+
+const AFTER_BUG_CHECK: &str = "`postern lab violations` tells what happened; stop the lab and start it again";
+
+fn printed(log: &[String]) -> String {
+    match log {
+        [] => "the driver printed nothing".to_owned(),
+        lines => format!("the driver printed: {}", lines.join(" | ")),
+    }
+}
+
+impl From<DriverInfo> for Driver {
+    fn from(info: DriverInfo) -> Driver {
+        Driver {
+            service: info.service,
+            base: info.base,
+            size: info.size.into(),
+            registrations: info.registrations,
+            open_handles: info.open_handles,
+            unload_pending: info.unload_pending,
+            load_milliseconds: None,
+        }
     }
 }
 
