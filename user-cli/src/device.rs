@@ -83,6 +83,9 @@ fn control(client: &Client, code: u32, input: &[u8], output_length: usize) -> Re
 }
 
 fn malformed(what: &str) -> Failure {
-    Failure::new(format!("{DEVICE_PATH}: the driver's answer is no {}", what.trim_start_matches("its ").trim_start_matches("a ")))
-        .help("driver and program must be of the same version")
+    Failure::new(format!(
+        "{DEVICE_PATH}: the driver's answer is no {}",
+        what.trim_start_matches("its ").trim_start_matches("a ")
+    ))
+    .help("driver and program must be of the same version")
 }

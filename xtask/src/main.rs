@@ -1,6 +1,8 @@
 //! Everything a contributor runs: `cargo xtask <command>`.
 
+mod bench;
 mod build;
+mod demo;
 mod setup;
 mod test;
 
@@ -25,6 +27,10 @@ enum Task {
     Setup,
     /// Build everything; the last lines say where the driver image and the CLI are
     Build,
+    /// Measure what a classify, a packet, a load and an unload cost; prints a table
+    Bench,
+    /// Show what Postern does: driver, filters, real traffic, state, and an unload while traffic flows
+    Demo,
     /// Check formatting and lints, and run every test
     Test,
     /// Check that the driver's sources compile against the headers of a real WDK
@@ -39,7 +45,9 @@ fn main() -> ExitCode {
     let root = root();
     let result = match Arguments::parse().command {
         Task::Setup => setup::setup(&root),
-        Task::Build => build::build(&root),
+        Task::Build => build::build(&root).map(|products| products.print()),
+        Task::Bench => bench::bench(&root),
+        Task::Demo => demo::demo(&root),
         Task::Test => test::test(&root),
         Task::CheckWdk { wdk } => Driver::kmdf(&root).check_against(&wdk),
     };

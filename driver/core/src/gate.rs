@@ -223,9 +223,19 @@ mod tests {
         let gate = Gate::new(&lanes);
         gate.open();
         drop(gate.enter(0));
-        gate.enter(0).unwrap().leave(usize::MAX);
         assert_eq!(gate.inside(), 0);
-        assert_eq!(gate.exits(DROPPED), 2);
+        assert_eq!(gate.exits(DROPPED), 1);
+    }
+
+    #[test]
+    fn a_pass_with_no_such_exit_leaves_by_that_of_dropped_ones() {
+        let lanes = lanes(1);
+        let gate = Gate::new(&lanes);
+        gate.open();
+        for exit in [8, usize::MAX] {
+            gate.enter(0).unwrap().leave(exit);
+        }
+        assert_eq!((gate.inside(), gate.exits(DROPPED)), (0, 2));
     }
 
     #[test]

@@ -52,17 +52,8 @@ impl<R, const N: usize> Ledger<R, N> {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
     pub fn counts(&self) -> Counts {
         self.counts
-    }
-
-    /// What is held, in the order of acquisition.
-    pub fn iter(&self) -> impl Iterator<Item = &R> {
-        self.entries[..self.length].iter().flatten()
     }
 }
 
@@ -87,7 +78,6 @@ mod tests {
         let mut released = Vec::new();
         ledger.unwind(|thing| released.push(*thing));
         assert_eq!(released, vec!["filter", "callout", "device"]);
-        assert!(ledger.is_empty());
         assert_eq!(ledger.counts(), Counts { acquired: 3, released: 3 });
     }
 
@@ -97,8 +87,8 @@ mod tests {
         ledger.push("first").unwrap();
         let Full(thing) = ledger.push("second").unwrap_err();
         assert_eq!(thing, "second");
-        assert_eq!(ledger.iter().collect::<Vec<_>>(), [&"first"]);
         assert_eq!(ledger.counts().acquired, 1);
+        ledger.unwind(|thing| assert_eq!(*thing, "first"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::weight;
 const FIRST_CALLOUT_ID: u32 = 258;
 /// Page "WFP Error Codes", `FWP_E_TOO_MANY_CALLOUTS`.
 const MAX_CALLOUTS: usize = 100_000;
+
 /// The filter engine: management objects, sessions, and the callouts registered at run time.
 #[derive(Debug)]
 pub struct Engine {
@@ -101,7 +102,7 @@ impl Engine {
             check_display(&provider.display)?;
             provider.key =
                 engine.key_for(provider.key, |engine, key| engine.providers.get(State::Pending, key).is_some())?;
-            let lifetime = engine.lifetime(session, provider.persistent)?;
+            let lifetime = engine.lifetime(session, provider.persistent, Some(provider.key))?;
             let key = provider.key;
             engine.providers.insert(key, Stored { object: provider, lifetime });
             Ok(key)
@@ -131,7 +132,7 @@ impl Engine {
             check_display(&sublayer.display)?;
             sublayer.key =
                 engine.key_for(sublayer.key, |engine, key| engine.sublayers.get(State::Pending, key).is_some())?;
-            let lifetime = engine.lifetime(session, sublayer.persistent)?;
+            let lifetime = engine.lifetime(session, sublayer.persistent, sublayer.provider)?;
             engine.check_provider(sublayer.provider, lifetime)?;
             let taken = engine.sublayers.iter(State::Pending).map(|(_, stored)| stored.object.weight).collect();
             sublayer.weight = weight::closest_free(sublayer.weight, &taken).ok_or(FwpError::TooManySublayers)?;
@@ -167,7 +168,7 @@ impl Engine {
             if !layer.is_kernel() {
                 return Err(FwpError::IncompatibleLayer);
             }
-            let lifetime = engine.lifetime(session, callout.persistent)?;
+            let lifetime = engine.lifetime(session, callout.persistent, callout.provider)?;
             engine.check_provider(callout.provider, lifetime)?;
             if engine.callouts.iter(State::Pending).count() >= MAX_CALLOUTS {
                 return Err(FwpError::TooManyCallouts);
@@ -295,11 +296,16 @@ impl Engine {
         }
     }
 
-    pub(crate) fn lifetime(&self, session: SessionId, persistent: bool) -> Result<Lifetime, FwpError> {
+    pub(crate) fn lifetime(
+        &self,
+        session: SessionId,
+        persistent: bool,
+        provider: Option<Uuid>,
+    ) -> Result<Lifetime, FwpError> {
         match (self.session(session)?.session.dynamic, persistent) {
             (true, true) => Err(FwpError::DynamicSessionInProgress),
             (true, false) => Ok(Lifetime::Dynamic(session)),
-            (false, true) => Ok(Lifetime::Persistent),
+            (false, true) => Ok(Lifetime::Persistent { provider }),
             (false, false) => Ok(Lifetime::Static),
         }
     }

@@ -62,8 +62,8 @@ impl Engine {
             filter.key =
                 engine.key_for(filter.key, |engine, key| engine.filter_ids.get(State::Pending, key).is_some())?;
             let layer = layers::by_key(&filter.layer).ok_or(FwpError::LayerNotFound)?;
-            let lifetime =
-                engine.lifetime(session, filter.flags.intersects(FilterFlags::PERSISTENT | FilterFlags::BOOTTIME))?;
+            let persistent = filter.flags.intersects(FilterFlags::PERSISTENT | FilterFlags::BOOTTIME);
+            let lifetime = engine.lifetime(session, persistent, filter.provider)?;
             engine.check_provider(filter.provider, lifetime)?;
             if filter.sublayer.is_nil() {
                 filter.sublayer = guids::sublayer::UNIVERSAL;

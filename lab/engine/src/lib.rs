@@ -19,6 +19,7 @@ mod matching;
 mod notify;
 pub mod objects;
 mod runtime;
+mod security;
 mod session;
 mod store;
 mod weight;

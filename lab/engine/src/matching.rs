@@ -3,11 +3,13 @@
 //! Documentation pages: "FWPM_FILTER_CONDITION0", "FWP_MATCH_TYPE".
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::error::FwpError;
 use crate::layers::{DataType, Field, FieldType, Layer};
 use crate::objects::{Condition, ConditionValue, MatchType};
+use crate::security::{AccessList, is_sid};
 
 /// A classified value (`FWPS_INCOMING_VALUE0`). IPv4 addresses and ports are in host order, IPv6 and MAC addresses in network order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub enum Value<'a> {
     ByteBlob(&'a [u8]),
     Sid(&'a [u8]),
     ByteArray6(&'a [u8; 6]),
+    /// `FWP_TOKEN_INFORMATION_TYPE` and `FWP_TOKEN_ACCESS_INFORMATION_TYPE`: the SIDs of a token, user and enabled groups.
+    Token(&'a [&'a [u8]]),
 }
 
 /// A condition as the kernel's filter carries it (`FWPS_FILTER_CONDITION0`).
@@ -35,7 +39,7 @@ pub struct RuntimeCondition {
 
 /// The conditions of one filter, ready to be tested.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Matcher(Box<[Step]>);
+pub(crate) struct Matcher(Arc<[Step]>);
 
 #[derive(Debug, Clone)]
 struct Step {
@@ -60,6 +64,7 @@ enum Test {
     BytesBetween(Box<(Bound, Bound)>),
     EndsWith(Box<[u8]>),
     Sid(Box<[u8]>),
+    Token(AccessList),
     /// Nothing the incoming values carry can match.
     Never,
 }
@@ -92,6 +97,7 @@ impl Matcher {
         Ok((Self(steps.into()), runtime.into()))
     }
 
+    #[inline]
     pub(crate) fn matches(&self, values: &[Value<'_>]) -> bool {
         let mut steps = self.0.iter();
         while let Some(mut step) = steps.next() {
@@ -139,6 +145,7 @@ impl Test {
             }
             Self::EndsWith(suffix) => bytes(value).is_some_and(|value| value.ends_with(suffix)),
             Self::Sid(sid) => matches!(value, Value::Sid(value) if **value == **sid),
+            Self::Token(list) => matches!(value, Value::Token(sids) if list.grants(sids)),
         }
     }
 }
@@ -221,12 +228,13 @@ fn compile(field: &Field, condition: &Condition) -> Result<(bool, Test), FwpErro
             let addr = u128::from_be_bytes(*addr);
             Test::Between16(Box::new((addr & !host, addr | host)))
         }
-        ConditionValue::SecurityDescriptor(_) => {
+        ConditionValue::SecurityDescriptor(descriptor) => {
             if !matches!(field.data_type, DataType::TokenInformation | DataType::TokenAccessInformation) {
                 return Err(FwpError::TypeMismatch);
             }
             equality_only(match_type)?;
-            Test::Never
+            // Windows reports ERROR_INVALID_SECURITY_DESCR, which is none of the engine's own errors.
+            Test::Token(AccessList::parse(descriptor).ok_or(FwpError::InvalidParameter)?)
         }
         value => {
             if data_type(value) != field.data_type {
@@ -287,6 +295,7 @@ fn single(match_type: MatchType, value: &ConditionValue) -> Result<Test, FwpErro
                 _ => return Err(FwpError::MatchTypeMismatch),
             })
         }
+        ConditionValue::Sid(value) if !is_sid(value) => Err(FwpError::InvalidParameter),
         ConditionValue::Sid(value) if equality => Ok(Test::Sid(value.as_slice().into())),
         _ => Err(FwpError::MatchTypeMismatch),
     }

@@ -5,6 +5,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::mem;
+use uuid::Uuid;
 
 use crate::error::FwpError;
 use crate::session::SessionId;
@@ -16,8 +17,8 @@ pub(crate) enum Lifetime {
     Dynamic(SessionId),
     /// Until it is deleted or BFE stops.
     Static,
-    /// Until it is deleted.
-    Persistent,
+    /// Until it is deleted; not in force while its provider's service is disabled.
+    Persistent { provider: Option<Uuid> },
     /// For ever.
     BuiltIn,
 }
@@ -27,7 +28,10 @@ impl Lifetime {
     pub(crate) fn may_refer_to(self, other: Self) -> Result<(), FwpError> {
         let outlived = match (self, other) {
             (Self::Dynamic(session), Self::Dynamic(owner)) => session == owner,
-            (_, Self::Dynamic(_)) | (Self::Persistent | Self::BuiltIn, Self::Static) => false,
+            (_, Self::Dynamic(_)) | (Self::Persistent { .. } | Self::BuiltIn, Self::Static) => false,
+            (Self::Persistent { provider }, Self::Persistent { provider: other }) => {
+                other.is_none() || provider == other
+            }
             _ => true,
         };
         if outlived { Ok(()) } else { Err(FwpError::LifetimeMismatch) }
@@ -39,8 +43,8 @@ impl Lifetime {
             Self::BuiltIn => Err(FwpError::BuiltinObject),
             Self::Dynamic(owner) if owner == session => Ok(()),
             Self::Dynamic(_) => Err(FwpError::WrongSession),
-            Self::Static | Self::Persistent if dynamic => Err(FwpError::DynamicSessionInProgress),
-            Self::Static | Self::Persistent => Ok(()),
+            Self::Static | Self::Persistent { .. } if dynamic => Err(FwpError::DynamicSessionInProgress),
+            Self::Static | Self::Persistent { .. } => Ok(()),
         }
     }
 }

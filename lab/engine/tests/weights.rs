@@ -43,7 +43,7 @@ fn app() -> Condition {
 }
 
 fn user() -> Condition {
-    equal(ALE_USER_ID, SecurityDescriptor(vec![]))
+    equal(ALE_USER_ID, SecurityDescriptor(security_descriptor(&[])))
 }
 
 fn tcp() -> Condition {
@@ -82,7 +82,7 @@ fn automatic_weights_are_those_of_real_filters() {
     let tunnel = || equal(ARRIVAL_TUNNEL_TYPE, Uint32(1));
     let next_hop = || equal(NEXTHOP_TUNNEL_TYPE, Uint32(1));
     let profiles = || vec![equal(ORIGINAL_PROFILE_ID, Uint32(1)), equal(CURRENT_PROFILE_ID, Uint32(1))];
-    let family_name = || equal(ALE_PACKAGE_FAMILY_NAME, SecurityDescriptor(vec![]));
+    let family_name = || equal(ALE_PACKAGE_FAMILY_NAME, SecurityDescriptor(security_descriptor(&[])));
     let four = || vec![v4([172, 17, 192, 0], 20), v4([192, 168, 1, 0], 24), v4([224, 0, 0, 0], 4)];
     let six = || vec![v6(0x2a01, 64), v6(0xfe80, 64), v6(0xff00, 8)];
     let with = |mut list: Vec<Condition>, more: Vec<Condition>| {

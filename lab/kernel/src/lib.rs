@@ -21,6 +21,7 @@ mod ntos;
 mod ptr;
 mod report;
 mod thread;
+mod traffic;
 
 pub use driver::{DriverInfo, LoadError, UnloadError, UnloadReport};
 pub use fwp::{EngineClient, EngineError};
@@ -31,6 +32,7 @@ pub use lab::Lab;
 pub use nt::NtStatus;
 pub use ntos::io::{File, PendingIo};
 pub use report::{Kind, Place, Violation};
+pub use traffic::{Connection, Decision, Direction, Fragment, Outcome, Packet, Traffic};
 
 /// The kernel modules that the lab supplies.
 fn modules() -> &'static [export::Module] {

@@ -26,9 +26,20 @@ pub struct Packet<'a> {
 /// The start of the transport header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    Tcp { source: u16, destination: u16, flags: u8 },
-    Udp { source: u16, destination: u16 },
-    Icmp { kind: u8, code: u8, id: u16 },
+    Tcp {
+        source: u16,
+        destination: u16,
+        flags: u8,
+    },
+    Udp {
+        source: u16,
+        destination: u16,
+    },
+    Icmp {
+        kind: u8,
+        code: u8,
+        id: u16,
+    },
     /// Another protocol, or a fragment that is not the first.
     None,
 }
@@ -129,11 +140,9 @@ fn transport(protocol: u8, payload: &[u8]) -> Result<Transport, Skipped> {
         None => Err(Skipped::CutOff),
     };
     Ok(match protocol {
-        TCP => Transport::Tcp {
-            source: word(0)?,
-            destination: word(2)?,
-            flags: *payload.get(13).ok_or(Skipped::CutOff)?,
-        },
+        TCP => {
+            Transport::Tcp { source: word(0)?, destination: word(2)?, flags: *payload.get(13).ok_or(Skipped::CutOff)? }
+        }
         UDP => Transport::Udp { source: word(0)?, destination: word(2)? },
         ICMP | ICMPV6 => {
             let [kind, code] = word(0)?.to_be_bytes();

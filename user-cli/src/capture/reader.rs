@@ -12,6 +12,8 @@ const BUFFER: usize = 1 << 18;
 /// No packet is longer. A length above it means that the file is damaged.
 const LONGEST_BLOCK: usize = 1 << 26;
 
+const TOO_LONG: &str = "says that it is longer than any packet can be";
+
 /// A frame as it was captured.
 #[derive(Debug)]
 pub struct Frame<'a> {
@@ -74,6 +76,7 @@ pub fn read(path: &Path, mut visit: impl FnMut(Frame<'_>) -> ControlFlow<()>) ->
     let mut capacity = BUFFER;
     let mut interfaces: Vec<Interface> = Vec::new();
     let mut big_endian = false;
+    let mut legacy = false;
     let mut number = 0;
     loop {
         let offset = reader.consumed();
@@ -87,6 +90,8 @@ pub fn read(path: &Path, mut visit: impl FnMut(Frame<'_>) -> ControlFlow<()>) ->
             Ok((length, block)) => {
                 let frame = match block {
                     PcapBlockOwned::LegacyHeader(header) => {
+                        big_endian = header.is_bigendian();
+                        legacy = true;
                         // The upper bits tell the length of the frame check sequence.
                         interfaces = vec![Interface { link_type: header.network.0 & 0x03ff_ffff, snaplen: 0 }];
                         None
@@ -98,21 +103,20 @@ pub fn read(path: &Path, mut visit: impl FnMut(Frame<'_>) -> ControlFlow<()>) ->
                         None
                     }
                     PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                        interfaces.push(Interface {
-                            link_type: interface.linktype.0,
-                            snaplen: interface.snaplen as usize,
-                        });
+                        interfaces
+                            .push(Interface { link_type: interface.linktype.0, snaplen: interface.snaplen as usize });
                         None
                     }
                     PcapBlockOwned::NG(Block::EnhancedPacket(ref packet)) => {
                         let end = packet.data.len().min(packet.caplen as usize);
-                        let direction = packet.options.iter().find(|option| option.code.0 == EPB_FLAGS).and_then(
-                            |option| match option.value().get(if big_endian { 3 } else { 0 })? & 3 {
-                                1 => Some(LinkDirection::Inbound),
-                                2 => Some(LinkDirection::Outbound),
-                                _ => None,
-                            },
-                        );
+                        let direction =
+                            packet.options.iter().find(|option| option.code.0 == EPB_FLAGS).and_then(|option| {
+                                match option.value().get(if big_endian { 3 } else { 0 })? & 3 {
+                                    1 => Some(LinkDirection::Inbound),
+                                    2 => Some(LinkDirection::Outbound),
+                                    _ => None,
+                                }
+                            });
                         Some((packet.if_id as usize, direction, &packet.data[..end]))
                     }
                     PcapBlockOwned::NG(Block::SimplePacket(ref packet)) => {
@@ -144,11 +148,21 @@ pub fn read(path: &Path, mut visit: impl FnMut(Frame<'_>) -> ControlFlow<()>) ->
             Err(PcapError::BufferTooSmall) => {
                 capacity *= 2;
                 if capacity > LONGEST_BLOCK || !reader.grow(capacity) {
-                    return Err(damaged("says that it is longer than any packet can be"));
+                    return Err(damaged(TOO_LONG));
                 }
                 reader.refill().map_err(|_| CaptureError::Read { path: path.into(), offset })?;
             }
             Err(PcapError::UnexpectedEof) => {
+                // Where a record tells its length: after the time in pcap, after the type in pcapng.
+                let at = if legacy { 8 } else { 4 };
+                let length =
+                    reader.data().get(at..).and_then(|rest| rest.first_chunk::<4>()).map(|bytes| match big_endian {
+                        true => u32::from_be_bytes(*bytes),
+                        false => u32::from_le_bytes(*bytes),
+                    });
+                if length.is_some_and(|length| length as usize > LONGEST_BLOCK) {
+                    return Err(damaged(TOO_LONG));
+                }
                 return Err(CaptureError::Truncated { path: path.into(), packet: number + 1, offset });
             }
             Err(PcapError::ReadError) => return Err(CaptureError::Read { path: path.into(), offset }),

@@ -59,7 +59,8 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
                 file.write_all(&text)?;
                 file.flush()
             };
-            write().map_err(|error: std::io::Error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+            write()
+                .map_err(|error: std::io::Error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
         }
     }
     Ok(Exit::Success)

@@ -24,9 +24,9 @@ pub enum Addresses {
 impl Addresses {
     pub fn version(&self) -> Version {
         match self {
-            Addresses::One(IpAddr::V4(_)) | Addresses::Prefix(IpAddr::V4(_), _) | Addresses::Range(IpAddr::V4(_), _) => {
-                Version::V4
-            }
+            Addresses::One(IpAddr::V4(_))
+            | Addresses::Prefix(IpAddr::V4(_), _)
+            | Addresses::Range(IpAddr::V4(_), _) => Version::V4,
             _ => Version::V6,
         }
     }
@@ -114,7 +114,9 @@ impl FromStr for Addresses {
                 Ok(length) if length <= width => length,
                 Ok(length @ 0..=u8::MAX) => {
                     let version = if width == 32 { "IPv4" } else { "IPv6" };
-                    return Err(format!("prefix length {length} is more than the {width} bits of an {version} address"));
+                    return Err(format!(
+                        "prefix length {length} is more than the {width} bits of an {version} address"
+                    ));
                 }
                 _ if length.contains('.') => {
                     return Err(format!("write the prefix length as a number of bits, not as the mask {length}"));
@@ -166,7 +168,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_shown() {
-        for text in ["10.0.0.1", "10.0.0.0/8", "0.0.0.0/0", "10.0.0.1-10.0.0.9", "fe80::/10", "::1", "::/0", "::1-::5"] {
+        for text in ["10.0.0.1", "10.0.0.0/8", "0.0.0.0/0", "10.0.0.1-10.0.0.9", "fe80::/10", "::1", "::/0", "::1-::5"]
+        {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
     }
@@ -177,10 +180,7 @@ mod tests {
             parse("10.0.0.0/8").unwrap().condition(),
             (MatchType::Equal, ConditionValue::V4AddrMask { addr: 0x0a00_0000, mask: 0xff00_0000 })
         );
-        assert_eq!(
-            parse("0.0.0.0/0").unwrap().condition().1,
-            ConditionValue::V4AddrMask { addr: 0, mask: 0 }
-        );
+        assert_eq!(parse("0.0.0.0/0").unwrap().condition().1, ConditionValue::V4AddrMask { addr: 0, mask: 0 });
     }
 
     #[test]

@@ -102,18 +102,30 @@ pub fn weight(weight: Weight) -> String {
     }
 }
 
-/// One text for each field; its alternatives are joined.
+/// One text for each field, with its alternatives.
 pub fn conditions(conditions: &[Condition]) -> Vec<String> {
     conditions
         .chunk_by(|a, b| a.field == b.field)
-        .map(|alternatives| alternatives.iter().map(condition).collect::<Vec<_>>().join(" or "))
+        .map(|alternatives| {
+            let field = &alternatives[0].field;
+            let name = guids::condition::NAMES.name(field);
+            let name = name.map_or_else(|| field.braced().to_string(), |name| name.replace("FWPM_CONDITION_", ""));
+            let mut text = name.clone();
+            let mut before = None;
+            for condition in alternatives {
+                let relation = relation(condition.match_type);
+                let or = if before.is_some() { " or" } else { "" };
+                let relation = if before.replace(relation) == Some(relation) { "" } else { relation };
+                let space = if relation.is_empty() { "" } else { " " };
+                text += &format!("{or}{space}{relation} {}", value(&name, &condition.value));
+            }
+            text
+        })
         .collect()
 }
 
-fn condition(condition: &Condition) -> String {
-    let name = guids::condition::NAMES.name(&condition.field);
-    let name = name.map_or_else(|| condition.field.braced().to_string(), |name| name.replace("FWPM_CONDITION_", ""));
-    let relation = match condition.match_type {
+fn relation(match_type: MatchType) -> &'static str {
+    match match_type {
         MatchType::Equal | MatchType::Range => "=",
         MatchType::Greater => ">",
         MatchType::Less => "<",
@@ -126,8 +138,7 @@ fn condition(condition: &Condition) -> String {
         MatchType::NotEqual => "!=",
         MatchType::Prefix => "ends in",
         MatchType::NotPrefix => "does not end in",
-    };
-    format!("{name} {relation} {}", value(&name, &condition.value))
+    }
 }
 
 fn value(field: &str, of: &ConditionValue) -> String {

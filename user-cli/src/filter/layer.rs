@@ -31,7 +31,8 @@ pub const SHORT: [(&str, &str); 14] = [
 
 impl Layers {
     pub fn parse(text: &str) -> Result<Layers, String> {
-        let short = SHORT.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map(|(_, name)| (*name).to_owned());
+        let short =
+            SHORT.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map(|(_, name)| (*name).to_owned());
         let name = short.unwrap_or_else(|| text.to_uppercase().replace('-', "_"));
         if let Some(layer) = layers::by_name(&name) {
             return Ok(Layers::One(layer));

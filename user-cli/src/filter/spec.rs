@@ -6,9 +6,7 @@ use std::net::IpAddr;
 use clap::{Args, ValueEnum};
 use postern_engine::guids::condition;
 use postern_engine::layers::{self, Layer};
-use postern_engine::objects::{
-    Action, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Weight,
-};
+use postern_engine::objects::{Action, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Weight};
 use postern_protocol::{FilterContext, Role};
 use uuid::Uuid;
 
@@ -80,7 +78,7 @@ pub struct Spec {
     #[arg(long)]
     pub hard: bool,
 
-    /// With a callout action: block while the callout is not registered. Without this such traffic is permitted
+    /// With callout-permit and callout-block: block while the callout is not registered. Without this such traffic is permitted
     /// (FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED)
     #[arg(long)]
     pub fail_closed: bool,
@@ -117,6 +115,12 @@ impl Verb {
         }
     }
 
+    /// Only then does it matter whether the callout is registered (documentation page `FWPM_FILTER0`: the flag is for
+    /// terminating and unknown callouts).
+    fn decides_in_callout(self) -> bool {
+        matches!(self, Verb::CalloutPermit | Verb::CalloutBlock)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Verb::Permit => "permit",
@@ -138,6 +142,10 @@ pub struct Planned {
 impl Spec {
     /// The filters that do it: one for each IP version.
     pub fn plan(&self, owner: &own::Owner) -> Result<Vec<Planned>> {
+        if self.fail_closed && !self.action.decides_in_callout() {
+            return Err(Failure::usage(format!("--fail-closed means nothing with --action {}", self.action.name()))
+                .help("it goes with callout-permit and callout-block"));
+        }
         let mut planned = Vec::new();
         for version in self.versions()? {
             let layer = match (self.layer, version) {
@@ -188,7 +196,10 @@ impl Spec {
                         "{option} has no {name} address, so the {name} filter would match every address",
                         name = version_name(*version)
                     ))
-                    .help(format!("give {option} an {} address too, or one IP version with --family", version_name(*version))));
+                    .help(format!(
+                        "give {option} an {} address too, or one IP version with --family",
+                        version_name(*version)
+                    )));
                 }
             }
             if let Some(lost) = set.iter().find(|a| !versions.contains(&a.version())) {
@@ -219,7 +230,7 @@ impl Spec {
         let mut flags = FilterFlags::empty();
         flags.set(FilterFlags::PERSISTENT, self.lifetime == Lifetime::Persistent);
         flags.set(FilterFlags::CLEAR_ACTION_RIGHT, self.hard);
-        flags.set(FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, callout.is_some() && !self.fail_closed);
+        flags.set(FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, self.action.decides_in_callout() && !self.fail_closed);
         Ok(Planned {
             filter: Filter {
                 key: Uuid::new_v4(),

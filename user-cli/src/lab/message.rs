@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::failure::Failure;
-use crate::replay::{Replay, Connection};
+use crate::replay::{Connection, Replay};
 
 /// Version of this protocol. Lab and client must have the same: both come from one executable.
 pub const VERSION: u32 = 1;
@@ -30,19 +30,33 @@ pub enum Request {
     Stop,
     /// Answer: the session's handle.
     EngineOpen(Session),
-    Engine { session: u64, call: EngineCall },
+    Engine {
+        session: u64,
+        call: EngineCall,
+    },
     /// Answer: [`Driver`](super::status::Driver).
-    DriverLoad { service: String, image: Hex },
+    DriverLoad {
+        service: String,
+        image: Hex,
+    },
     /// Answer: [`Unloaded`](super::status::Unloaded).
-    DriverUnload { service: String },
+    DriverUnload {
+        service: String,
+    },
     /// Opens the device, sends one I/O control request, closes it. Answer: [`Hex`].
-    DeviceControl { device: String, code: u32, input: Hex, output_length: usize },
+    DeviceControl {
+        device: String,
+        code: u32,
+        input: Hex,
+        output_length: usize,
+    },
     /// Answer: [`Summary`](crate::replay::Summary).
     Replay(Replay),
     /// Answer: [`Verdict`](crate::replay::Verdict).
     Connect(Connection),
     Accept(Connection),
     Inject(Fault),
+    SetBfeRunning(bool),
     /// Answer: a list of lines.
     Log,
     /// Answer: a list of [`Violation`](super::status::Violation).
@@ -160,7 +174,8 @@ impl<'de> Deserialize<'de> for Hex {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect::<Option<Vec<u8>>>();
+        let bytes =
+            pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect::<Option<Vec<u8>>>();
         match bytes {
             Some(bytes) if rest.is_empty() => Ok(Hex(bytes)),
             _ => Err(serde::de::Error::custom("not an even number of hexadecimal digits")),

@@ -142,9 +142,7 @@ impl<'a> Client<'a> {
                     Ok(value) => Reply::Done(value),
                     Err(refusal) => Reply::Refused(refusal),
                 },
-                Err(error) => {
-                    Reply::Refused(Refusal::Lab { message: format!("no request: {error}"), help: None })
-                }
+                Err(error) => Reply::Refused(Refusal::Lab { message: format!("no request: {error}"), help: None }),
             };
             send(&mut stream, &reply)?;
         }
@@ -201,7 +199,14 @@ impl<'a> Client<'a> {
             }
             Request::Connect(connection) => value(self.host.connect(&connection)?),
             Request::Accept(connection) => value(self.host.accept(&connection)?),
-            Request::Inject(fault) => value(self.host.inject(fault)),
+            Request::Inject(fault) => {
+                self.host.inject(fault);
+                value(())
+            }
+            Request::SetBfeRunning(running) => {
+                self.host.set_bfe_running(running);
+                value(())
+            }
             Request::Log => value(self.host.log()),
             Request::Violations => value(self.host.violations()),
         }

@@ -105,7 +105,7 @@ pub fn run<J: Judge>(
                             Err(error) => return Err(error),
                         }
                     }
-                    Ok(counts)
+                    Ok((counts, begun.elapsed()))
                 })
             })
             .collect();
@@ -126,12 +126,14 @@ pub fn run<J: Judge>(
             .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect::<Vec<_>>()
     });
-    let elapsed = begun.elapsed();
     let mut total = Counts::default();
-    for counts in results {
-        total.add(counts?);
+    let mut longest = Duration::ZERO;
+    for result in results {
+        let (counts, elapsed) = result?;
+        total.add(counts);
+        longest = longest.max(elapsed);
     }
-    Ok((total, elapsed))
+    Ok((total, longest))
 }
 
 impl Counts {
@@ -193,15 +195,19 @@ impl<J: Judge> Worker<'_, J> {
         let mut batch = 0;
         let result = capture::read(path, |frame| {
             let mine = match decode(&frame) {
-                Ok(packet) => self.share.has(&packet) && {
-                    self.packet(&packet);
-                    true
-                },
+                Ok(packet) => {
+                    self.share.has(&packet) && {
+                        self.packet(&packet);
+                        true
+                    }
+                }
                 // What has no addresses is the first thread's to count.
-                Err(reason) => self.share.index == 0 && {
-                    *self.counts.skipped.entry(reason).or_default() += 1;
-                    true
-                },
+                Err(reason) => {
+                    self.share.index == 0 && {
+                        *self.counts.skipped.entry(reason).or_default() += 1;
+                        true
+                    }
+                }
             };
             if mine {
                 self.counts.frames += 1;
@@ -226,7 +232,9 @@ impl<J: Judge> Worker<'_, J> {
             return;
         };
         let (source_port, destination_port) = match packet.transport {
-            Transport::Tcp { source, destination, .. } | Transport::Udp { source, destination } => (source, destination),
+            Transport::Tcp { source, destination, .. } | Transport::Udp { source, destination } => {
+                (source, destination)
+            }
             Transport::Icmp { .. } | Transport::None => (0, 0),
         };
         let source = SocketAddr::new(packet.source, source_port);

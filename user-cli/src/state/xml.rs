@@ -297,9 +297,8 @@ fn filter<W: Write>(xml: &mut Xml<'_, W>, filter: &Filter, layer: &Layer) -> io:
 }
 
 fn condition<W: Write>(xml: &mut Xml<'_, W>, condition: &Condition, layer: &Layer) -> io::Result<()> {
-    let is_address = layer
-        .field_index(&condition.field)
-        .is_some_and(|index| layer.fields[index].field_type == FieldType::IpAddress);
+    let is_address =
+        layer.field_index(&condition.field).is_some_and(|index| layer.fields[index].field_type == FieldType::IpAddress);
     xml.text("fieldKey", &symbol(&guids::condition::NAMES, &condition.field))?;
     xml.text(
         "matchType",

@@ -15,3 +15,5 @@ typedef ULONG64 POOL_FLAGS;
 #define POOL_FLAG_PAGED                 0x0000000000000100ULL
 
 NTKERNELAPI PVOID NTAPI ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag);
+
+#include "layouts.h"

@@ -84,6 +84,30 @@ pub fn equal(field: Uuid, value: ConditionValue) -> Condition {
     condition(field, MatchType::Equal, value)
 }
 
+/// `S-1-5-<number>`.
+pub fn sid(number: u32) -> Vec<u8> {
+    let mut sid = vec![1, 1, 0, 0, 0, 0, 0, 5];
+    sid.extend(number.to_le_bytes());
+    sid
+}
+
+/// A self-relative security descriptor: entries of (type, SID), each with the right to match.
+pub fn security_descriptor(entries: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for (kind, sid) in entries {
+        list.extend([*kind, 0]);
+        list.extend((8 + sid.len() as u16).to_le_bytes());
+        list.extend(1u32.to_le_bytes());
+        list.extend(sid);
+    }
+    let mut descriptor = vec![1, 0, 0x04, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 2, 0];
+    descriptor.extend((8 + list.len() as u16).to_le_bytes());
+    descriptor.extend((entries.len() as u16).to_le_bytes());
+    descriptor.extend([0, 0]);
+    descriptor.extend(list);
+    descriptor
+}
+
 /// The incoming values of a layer, all unknown but those given by index.
 pub fn values<'a>(layer: u16, known: &[(usize, Value<'a>)]) -> Vec<Value<'a>> {
     let fields = layers::by_id(layer).expect("a layer").fields;

@@ -41,7 +41,8 @@ impl RawValues {
         for (index, (value, field)) in values.iter().zip(fields).enumerate().take(FIELDS) {
             // Each value is written whole, so that no byte of the one before shows behind a narrow one.
             let (r#type, Anonymous) = match *value {
-                Value::Empty => (FWP_EMPTY, FWP_VALUE0_0 { uint64: core::ptr::null_mut() }),
+                // A token is a kernel object that the lab has none of; the engine knows its SIDs, a callout sees no value.
+                Value::Empty | Value::Token(_) => (FWP_EMPTY, FWP_VALUE0_0 { uint64: core::ptr::null_mut() }),
                 Value::Uint8(value) => (FWP_UINT8, inline(value.into())),
                 Value::Uint16(value) => (FWP_UINT16, inline(value.into())),
                 Value::Uint32(value) => (FWP_UINT32, inline(value)),
@@ -144,21 +145,30 @@ impl Callouts for Host<'_, '_> {
             // SAFETY: registered as a `FWPS_CALLOUT_CLASSIFY_FN0`, and entered; all structures outlive the call.
             unsafe { call_image(&context, DISPATCH_LEVEL, function, arguments) }
         } else {
-            let arguments =
-                (self.raw, this.metadata, this.layer_data, this.classify_context, filter, flow_context, raw_out_pointer);
+            let arguments = (
+                self.raw,
+                this.metadata,
+                this.layer_data,
+                this.classify_context,
+                filter,
+                flow_context,
+                raw_out_pointer,
+            );
             // SAFETY: registered as a `FWPS_CALLOUT_CLASSIFY_FN3`, and entered; all structures outlive the call.
             unsafe { call_image(&context, DISPATCH_LEVEL, function, arguments) }
         };
         flows.leave(this.flow);
-        if result.is_ok() {
-            *out = ClassifyOut {
-                action: raw_out.actionType,
-                rights: raw_out.rights,
-                flags: raw_out.flags,
-                filter_id: raw_out.filterId,
-                out_context: raw_out.outContext,
-            };
+        if result.is_err() {
+            // The lab has stopped; what the function left half done is no answer.
+            return CalloutCall::NotOnThisFlow;
         }
+        *out = ClassifyOut {
+            action: raw_out.actionType,
+            rights: raw_out.rights,
+            flags: raw_out.flags,
+            filter_id: raw_out.filterId,
+            out_context: raw_out.outContext,
+        };
         CalloutCall::Called
     }
 
@@ -169,11 +179,14 @@ impl Callouts for Host<'_, '_> {
             return;
         }
         let (what, remedy) = explain(violation);
-        report::violation_of(&callout.owner.driver, Finding {
-            kind: Kind::Contract,
-            what: format!("classifyFn of {}, called at {}, {what}", callout.name, layer_name(self.classify.layer)),
-            remedy: remedy.into(),
-        });
+        report::violation_of(
+            &callout.owner.driver,
+            Finding {
+                kind: Kind::Contract,
+                what: format!("classifyFn of {}, called at {}, {what}", callout.name, layer_name(self.classify.layer)),
+                remedy: remedy.into(),
+            },
+        );
     }
 }
 

@@ -120,6 +120,11 @@ impl Flows {
         }
     }
 
+    /// Takes back a thread's stock.
+    pub fn give_back(&self, stock: &mut FreeCells) {
+        lock(&self.free).cells.append(&mut stock.0);
+    }
+
     /// The context of `callout` on a flow, 0 if there is none, for a classify that begins now and ends with [`Flows::leave`].
     #[inline]
     pub fn enter(&self, handle: u64, layer: u16, callout: u32) -> u64 {

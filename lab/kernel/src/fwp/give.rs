@@ -199,7 +199,8 @@ impl Arena {
                 (FWP_V6_ADDR_MASK, FWP_CONDITION_VALUE0_0 { v6AddrMask })
             }
             ConditionValue::Range(range) => {
-                let range = FWP_RANGE0 { valueLow: self.single_value(&range.0), valueHigh: self.single_value(&range.1) };
+                let range =
+                    FWP_RANGE0 { valueLow: self.single_value(&range.0), valueHigh: self.single_value(&range.1) };
                 (FWP_RANGE_TYPE, FWP_CONDITION_VALUE0_0 { rangeValue: self.put(range) })
             }
             single => {
@@ -300,16 +301,13 @@ impl Given {
         let mut arena = Arena::default();
         let value = make(&mut arena);
         let address = arena.put(value);
-        lock(&self.arenas).insert(address as u64, Gift { _memory: arena, by: export::current_name(), image: super::owner().image });
+        lock(&self.arenas)
+            .insert(address as u64, Gift { _memory: arena, by: export::current_name(), image: super::owner().image });
         address
     }
 
     /// An array of pointers, each to one structure, as the enumeration functions return.
-    pub fn give_all<T: Copy, U>(
-        &self,
-        items: &[U],
-        make: impl Fn(&mut Arena, &U) -> T,
-    ) -> *mut *mut T {
+    pub fn give_all<T: Copy, U>(&self, items: &[U], make: impl Fn(&mut Arena, &U) -> T) -> *mut *mut T {
         let mut arena = Arena::default();
         let pointers: Vec<*mut T> = items
             .iter()
@@ -319,7 +317,8 @@ impl Given {
             })
             .collect();
         let address = arena.put_all(&pointers);
-        lock(&self.arenas).insert(address as u64, Gift { _memory: arena, by: export::current_name(), image: super::owner().image });
+        lock(&self.arenas)
+            .insert(address as u64, Gift { _memory: arena, by: export::current_name(), image: super::owner().image });
         address
     }
 

@@ -6,10 +6,9 @@ use std::sync::Mutex;
 
 use fwps::sys::*;
 use postern_engine::FwpError;
-use postern_engine::{Engine, SessionId, View};
 use postern_engine::layers::{self, Layer};
 use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
-
+use postern_engine::{Engine, SessionId, View};
 
 use super::give::Arena;
 use super::{Owner, State, failure, marshal, notify::Notifier, owner};
@@ -110,7 +109,9 @@ impl Handles {
             .values()
             .filter(|handle| handle.owner.image == image)
             .map(|handle| match &handle.kind {
-                HandleKind::Session(_, name) => format!("the engine session {name:?} was not closed with FwpmEngineClose0"),
+                HandleKind::Session(_, name) => {
+                    format!("the engine session {name:?} was not closed with FwpmEngineClose0")
+                }
                 HandleKind::Enumeration(_) => "an enumeration was not ended with Fwpm*DestroyEnumHandle0".into(),
             })
             .collect()
@@ -204,7 +205,9 @@ extern "win64" fn FwpmTransactionBegin0(engine_handle: u64, flags: u32) -> NTSTA
         if flags & !FWPM_TXN_READ_ONLY != 0 {
             return Err(failure(FwpError::InvalidFlags));
         }
-        change(state, engine_handle, |engine, session, _| engine.transaction_begin(session, flags & FWPM_TXN_READ_ONLY != 0))
+        change(state, engine_handle, |engine, session, _| {
+            engine.transaction_begin(session, flags & FWPM_TXN_READ_ONLY != 0)
+        })
     })
 }
 
@@ -221,7 +224,9 @@ extern "win64" fn FwpmFreeMemory0(memory: Ptr<u64>) {
     if address != 0 && !thread::current().fwp.given.free(address) {
         report::violation(Finding {
             kind: Kind::Contract,
-            what: format!("FwpmFreeMemory0 was given {address:#x}, which no Fwpm function returned, or which was freed already"),
+            what: format!(
+                "FwpmFreeMemory0 was given {address:#x}, which no Fwpm function returned, or which was freed already"
+            ),
             remedy: "free what a Get or Enum function returned, once".into(),
         });
     }
@@ -327,7 +332,11 @@ fn get<T, U: Copy>(
     })
 }
 
-extern "win64" fn FwpmProviderGetByKey0(engine_handle: u64, key: Ptr<GUID>, provider: Ptr<*mut FWPM_PROVIDER0>) -> NTSTATUS {
+extern "win64" fn FwpmProviderGetByKey0(
+    engine_handle: u64,
+    key: Ptr<GUID>,
+    provider: Ptr<*mut FWPM_PROVIDER0>,
+) -> NTSTATUS {
     let find = |view: View<'_>| {
         let key = marshal::required_key(key)?;
         view.provider(&key).cloned().ok_or(FwpError::ProviderNotFound)
@@ -335,7 +344,11 @@ extern "win64" fn FwpmProviderGetByKey0(engine_handle: u64, key: Ptr<GUID>, prov
     get(engine_handle, provider, find, Arena::provider)
 }
 
-extern "win64" fn FwpmSubLayerGetByKey0(engine_handle: u64, key: Ptr<GUID>, sublayer: Ptr<*mut FWPM_SUBLAYER0>) -> NTSTATUS {
+extern "win64" fn FwpmSubLayerGetByKey0(
+    engine_handle: u64,
+    key: Ptr<GUID>,
+    sublayer: Ptr<*mut FWPM_SUBLAYER0>,
+) -> NTSTATUS {
     let find = |view: View<'_>| {
         let key = marshal::required_key(key)?;
         view.sublayer(&key).cloned().ok_or(FwpError::SublayerNotFound)
@@ -343,7 +356,11 @@ extern "win64" fn FwpmSubLayerGetByKey0(engine_handle: u64, key: Ptr<GUID>, subl
     get(engine_handle, sublayer, find, Arena::sublayer)
 }
 
-extern "win64" fn FwpmCalloutGetByKey0(engine_handle: u64, key: Ptr<GUID>, callout: Ptr<*mut FWPM_CALLOUT0>) -> NTSTATUS {
+extern "win64" fn FwpmCalloutGetByKey0(
+    engine_handle: u64,
+    key: Ptr<GUID>,
+    callout: Ptr<*mut FWPM_CALLOUT0>,
+) -> NTSTATUS {
     let find = |view: View<'_>| {
         let key = marshal::required_key(key)?;
         view.callout(&key).ok_or(FwpError::CalloutNotFound)

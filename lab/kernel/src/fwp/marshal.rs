@@ -5,8 +5,8 @@
 use fwps::sys::*;
 use postern_engine::FwpError;
 use postern_engine::objects::{
-    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Provider, Session, Sublayer,
-    Weight,
+    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Provider, Session,
+    Sublayer, Weight,
 };
 use uuid::Uuid;
 

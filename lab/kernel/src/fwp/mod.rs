@@ -17,7 +17,6 @@ use fwps::sys::NTSTATUS;
 use postern_engine::FwpError;
 use postern_engine::{Engine, SessionId};
 
-
 use crate::export::Export;
 use crate::image;
 use crate::kernel::{Config, lock};
@@ -34,8 +33,13 @@ mod management;
 mod marshal;
 mod notify;
 mod runtime;
+#[cfg(test)]
+pub(crate) mod stand_in;
+#[cfg(test)]
+mod tests;
 mod view;
 
+pub(crate) use callouts::Table;
 pub use client::{EngineClient, EngineError};
 pub(crate) use flows::FreeCells;
 pub(crate) use view::View;
@@ -123,16 +127,21 @@ impl State {
         if self.is_held_by_this_thread() {
             report::violation(Finding {
                 kind: Kind::Contract,
-                what: "a function of the filter engine was called from within notifyFn, which the engine calls while it \
+                what:
+                    "a function of the filter engine was called from within notifyFn, which the engine calls while it \
                        holds its lock; Windows would deadlock"
-                    .into(),
+                        .into(),
                 remedy: "do it later, from a work item".into(),
             });
             return Err(FwpError::InUse);
         }
         let mut engine = lock(&self.engine);
         let wait = session.map_or(DEFAULT_WAIT, |id| {
-            match engine.sessions().find(|(known, _)| *known == id).map(|(_, session)| session.transaction_wait_timeout_ms) {
+            match engine
+                .sessions()
+                .find(|(known, _)| *known == id)
+                .map(|(_, session)| session.transaction_wait_timeout_ms)
+            {
                 None | Some(0) => DEFAULT_WAIT,
                 Some(milliseconds) => Duration::from_millis(milliseconds.into()),
             }
@@ -191,9 +200,10 @@ impl State {
         }
     }
 
-    /// What an image has registered, a line each.
-    pub fn registrations(&self, _image: u64) -> Vec<String> {
-        Vec::new()
+    /// What the image with this number has registered, a line each.
+    pub fn registrations(&self, image: u64) -> Vec<String> {
+        let callouts = self.callouts.all();
+        callouts.iter().filter(|callout| callout.owner.image == image).map(|callout| callout.name.clone()).collect()
     }
 
     /// What the image with this number still has registered or open; asked when its driver has unloaded.

@@ -2,8 +2,8 @@
 
 use core::ptr::null;
 
-use postern_engine::{CalloutNotify, NotifyRefused, NotifyType};
 use postern_engine::RuntimeFilter;
+use postern_engine::{CalloutNotify, NotifyRefused, NotifyType};
 use uuid::Uuid;
 
 use super::State;

@@ -132,7 +132,12 @@ pub(crate) fn has_flows(layer: u16) -> bool {
     )
 }
 
-extern "win64" fn FwpsFlowAssociateContext0(flow_id: u64, layer_id: u16, callout_id: u32, flow_context: u64) -> NTSTATUS {
+extern "win64" fn FwpsFlowAssociateContext0(
+    flow_id: u64,
+    layer_id: u16,
+    callout_id: u32,
+    flow_context: u64,
+) -> NTSTATUS {
     require_irql(DISPATCH_LEVEL);
     if let Some(status) = faulted() {
         return status.0;

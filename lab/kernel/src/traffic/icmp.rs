@@ -1,0 +1,66 @@
+//! What ICMP messages are to the filter engine.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::Packet;
+use super::flow::{ICMP, ICMPV6};
+
+pub(super) fn is_icmp(protocol: u8) -> bool {
+    matches!(protocol, ICMP | ICMPV6)
+}
+
+/// `icmpIdAndSequence`: the identifier in the upper half.
+pub(super) fn id_and_sequence(packet: &Packet<'_>) -> u32 {
+    let sequence = packet.payload.get(6..8).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    u32::from(packet.icmp_id) << 16 | u32::from(sequence)
+}
+
+/// What an inbound error is about: protocol, local and remote end of the packet that it quotes, which was sent from here. Zero where
+/// the quotation is too short.
+pub(super) fn embedded(packet: &Packet<'_>) -> (u8, SocketAddr, SocketAddr) {
+    let quoted = packet.payload.get(8..).unwrap_or_default();
+    parse(quoted).unwrap_or_else(|| {
+        let unknown = |address: SocketAddr| match address {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        (0, unknown(packet.local), unknown(packet.remote))
+    })
+}
+
+fn parse(ip: &[u8]) -> Option<(u8, SocketAddr, SocketAddr)> {
+    let (protocol, source, destination, header): (u8, IpAddr, IpAddr, usize) = match ip.first()? >> 4 {
+        4 => {
+            let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(ip.get(at..at + 4)?).ok()?).into());
+            (*ip.get(9)?, address(12)?, address(16)?, usize::from(ip[0] & 0xf) * 4)
+        }
+        6 => {
+            let address = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(ip.get(at..at + 16)?).ok()?).into());
+            (*ip.get(6)?, address(8)?, address(24)?, 40)
+        }
+        _ => return None,
+    };
+    let port =
+        |at: usize| ip.get(header + at..header + at + 2).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    Some((protocol, SocketAddr::new(source, port(0)), SocketAddr::new(destination, port(2))))
+}
+
+/// Messages that report an error: they belong to no flow of their own.
+pub(super) fn is_error(protocol: u8, kind: u16) -> bool {
+    match protocol {
+        ICMP => matches!(kind, 3 | 4 | 5 | 11 | 12),
+        ICMPV6 => (1..=4).contains(&kind),
+        _ => false,
+    }
+}
+
+/// The type of the request that a reply answers, or the type itself: both are one flow.
+pub(super) fn request_of(protocol: u8, kind: u16) -> u16 {
+    match (protocol, kind) {
+        (ICMP, 0) => 8,
+        (ICMP, 14 | 16 | 18) => kind - 1,
+        (ICMPV6, 129) => 128,
+        (ICMPV6, 140) => 139,
+        _ => kind,
+    }
+}

@@ -1,0 +1,460 @@
+//! Incoming values: what each layer is told of a connection or packet, field by field.
+
+use std::net::{IpAddr, SocketAddr};
+
+use fwps::sys::FWP_CONDITION_FLAG_IS_LOOPBACK;
+use postern_engine::Value;
+use postern_engine::layers::field;
+
+use super::icmp;
+use crate::fwp::classify::FIELDS;
+
+/// The lab's machine has two interfaces: an Ethernet adapter and the loopback.
+pub(super) struct Interface {
+    /// `NET_LUID`: the type in the upper 16 bits, then a number of 24 bits.
+    pub luid: u64,
+    pub index: u32,
+    /// `IFTYPE` (ipifcons.h).
+    pub kind: u32,
+}
+
+const ETHERNET: Interface = Interface { luid: 6 << 48 | 0x8000 << 24, index: 12, kind: 6 };
+const LOOPBACK: Interface = Interface { luid: 24 << 48, index: 1, kind: 24 };
+
+/// The network compartment of everything here.
+pub(super) const COMPARTMENT: u32 = 1;
+/// The network profile of everything here.
+const PROFILE: u32 = 1;
+
+/// `NL_ADDRESS_TYPE` (nldef.h).
+fn address_type(address: IpAddr) -> u8 {
+    const UNICAST: u8 = 1;
+    const MULTICAST: u8 = 3;
+    const BROADCAST: u8 = 4;
+    match address {
+        IpAddr::V4(address) if address.is_broadcast() => BROADCAST,
+        address if address.is_multicast() => MULTICAST,
+        _ => UNICAST,
+    }
+}
+
+/// What is known of a connection or packet, in the form of values.
+pub(super) struct Facts<'a> {
+    local: Value<'a>,
+    remote: Value<'a>,
+    pub v6: bool,
+    local_type: u8,
+    remote_type: u8,
+    protocol: u8,
+    /// Port, or ICMP type.
+    local_port: u16,
+    /// Port, or ICMP code.
+    remote_port: u16,
+    pub interface: &'static Interface,
+    /// `FWP_CONDITION_FLAG_*`.
+    pub flags: u32,
+    /// `FWP_DIRECTION_*`.
+    pub direction: u32,
+    pub app: Value<'a>,
+    pub reauthorize_reason: u32,
+    /// Type of the ICMP message that began the flow.
+    original_icmp_type: Value<'a>,
+}
+
+/// The octets of a pair of addresses, which the values of V6 layers point to.
+pub(super) struct Octets {
+    local: [u8; 16],
+    remote: [u8; 16],
+}
+
+impl Octets {
+    pub fn new(local: &SocketAddr, remote: &SocketAddr) -> Octets {
+        let octets = |address: &SocketAddr| match address {
+            SocketAddr::V4(_) => [0; 16],
+            SocketAddr::V6(address) => address.ip().octets(),
+        };
+        Octets { local: octets(local), remote: octets(remote) }
+    }
+}
+
+impl<'a> Facts<'a> {
+    /// `direction` is `FWP_DIRECTION_*`.
+    pub fn new(protocol: u8, local: &SocketAddr, remote: &SocketAddr, octets: &'a Octets, direction: u32) -> Facts<'a> {
+        let address = |address: &SocketAddr, octets: &'a [u8; 16]| match address {
+            SocketAddr::V4(address) => Value::Uint32(address.ip().to_bits()),
+            SocketAddr::V6(_) => Value::ByteArray16(octets),
+        };
+        let loopback = local.ip().is_loopback() || remote.ip().is_loopback() || local.ip() == remote.ip();
+        Facts {
+            local: address(local, &octets.local),
+            remote: address(remote, &octets.remote),
+            v6: local.is_ipv6(),
+            local_type: address_type(local.ip()),
+            remote_type: address_type(remote.ip()),
+            protocol,
+            local_port: local.port(),
+            remote_port: remote.port(),
+            interface: if loopback { &LOOPBACK } else { &ETHERNET },
+            flags: if loopback { FWP_CONDITION_FLAG_IS_LOOPBACK } else { 0 },
+            direction,
+            app: Value::Empty,
+            reauthorize_reason: 0,
+            original_icmp_type: if icmp::is_icmp(protocol) { Value::Uint16(local.port()) } else { Value::Empty },
+        }
+    }
+
+    /// Type of the address that the packet goes to.
+    fn destination_type(&self) -> u8 {
+        if self.direction == fwps::sys::FWP_DIRECTION_OUTBOUND { self.remote_type } else { self.local_type }
+    }
+}
+
+/// Memory for the values of one layer.
+pub(super) struct Values<'a>([Value<'a>; FIELDS]);
+
+/// Fields that every layer of this macro's call has, under their names there.
+macro_rules! put {
+    ($values:ident, $layer:ident: $($name:ident = $value:expr),+ $(,)?) => {
+        $($values.0[field::$layer::$name] = $value;)+
+    };
+}
+
+impl<'a> Values<'a> {
+    #[inline]
+    pub fn new() -> Values<'a> {
+        Values([Value::Empty; FIELDS])
+    }
+
+    pub fn inbound_ippacket(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, inbound_ippacket:
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            SUB_INTERFACE_INDEX = Value::Uint32(0),
+            FLAGS = Value::Uint32(facts.flags),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::inbound_ippacket::COMPARTMENT_ID]
+    }
+
+    pub fn outbound_ippacket(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, outbound_ippacket:
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            SUB_INTERFACE_INDEX = Value::Uint32(0),
+            FLAGS = Value::Uint32(facts.flags),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::outbound_ippacket::COMPARTMENT_ID]
+    }
+
+    pub fn inbound_transport(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, inbound_transport:
+            IP_PROTOCOL = Value::Uint8(facts.protocol),
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            SUB_INTERFACE_INDEX = Value::Uint32(0),
+            FLAGS = Value::Uint32(facts.flags),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            PROFILE_ID = Value::Uint32(PROFILE),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::inbound_transport::COMPARTMENT_ID]
+    }
+
+    pub fn outbound_transport(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, outbound_transport:
+            IP_PROTOCOL = Value::Uint8(facts.protocol),
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            SUB_INTERFACE_INDEX = Value::Uint32(0),
+            IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
+            FLAGS = Value::Uint32(facts.flags),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            PROFILE_ID = Value::Uint32(PROFILE),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::outbound_transport::COMPARTMENT_ID]
+    }
+
+    pub fn stream(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, stream:
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+            DIRECTION = Value::Uint32(facts.direction),
+            FLAGS = Value::Uint32(facts.flags),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::stream::COMPARTMENT_ID]
+    }
+
+    pub fn datagram_data(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, datagram_data:
+            IP_PROTOCOL = Value::Uint8(facts.protocol),
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            SUB_INTERFACE_INDEX = Value::Uint32(0),
+            DIRECTION = Value::Uint32(facts.direction),
+            FLAGS = Value::Uint32(facts.flags),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::datagram_data::COMPARTMENT_ID]
+    }
+
+    /// `embedded` is what the error is about.
+    pub fn inbound_icmp_error(&mut self, facts: &Facts<'a>, embedded: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, inbound_icmp_error:
+            EMBEDDED_PROTOCOL = Value::Uint8(embedded.protocol),
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_REMOTE_ADDRESS = facts.remote,
+            EMBEDDED_REMOTE_ADDRESS = embedded.remote,
+            EMBEDDED_LOCAL_ADDRESS_TYPE = Value::Uint8(embedded.local_type),
+            EMBEDDED_LOCAL_PORT = Value::Uint16(embedded.local_port),
+            EMBEDDED_REMOTE_PORT = Value::Uint16(embedded.remote_port),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            ICMP_TYPE = Value::Uint16(facts.local_port),
+            ICMP_CODE = Value::Uint16(facts.remote_port),
+            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            SUB_INTERFACE_INDEX = Value::Uint32(0),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            IP_ARRIVAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            ARRIVAL_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            ARRIVAL_INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            ARRIVAL_TUNNEL_TYPE = Value::Uint32(0),
+            FLAGS = Value::Uint32(facts.flags),
+            ARRIVAL_INTERFACE_PROFILE_ID = Value::Uint32(PROFILE),
+            INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::inbound_icmp_error::COMPARTMENT_ID]
+    }
+
+    pub fn outbound_icmp_error(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, outbound_icmp_error:
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            ICMP_TYPE = Value::Uint16(facts.local_port),
+            ICMP_CODE = Value::Uint16(facts.remote_port),
+            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            SUB_INTERFACE_INDEX = Value::Uint32(0),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            FLAGS = Value::Uint32(facts.flags),
+            NEXTHOP_INTERFACE_PROFILE_ID = Value::Uint32(PROFILE),
+            INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::outbound_icmp_error::COMPARTMENT_ID]
+    }
+
+    pub fn ale_resource_assignment(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, ale_resource_assignment:
+            ALE_APP_ID = facts.app,
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_PROTOCOL = Value::Uint8(facts.protocol),
+            ALE_PROMISCUOUS_MODE = Value::Uint32(0),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            FLAGS = Value::Uint32(facts.flags),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            LOCAL_INTERFACE_PROFILE_ID = Value::Uint32(PROFILE),
+            SIO_FIREWALL_SOCKET_PROPERTY = Value::Uint32(0),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::ale_resource_assignment::PACKAGE_FAMILY_NAME]
+    }
+
+    pub fn ale_connect_redirect(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, ale_connect_redirect:
+            ALE_APP_ID = facts.app,
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_PROTOCOL = Value::Uint8(facts.protocol),
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
+            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+            FLAGS = Value::Uint32(facts.flags),
+            ALE_ORIGINAL_APP_ID = facts.app,
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::ale_connect_redirect::PACKAGE_FAMILY_NAME]
+    }
+
+    pub fn ale_bind_redirect(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, ale_bind_redirect:
+            ALE_APP_ID = facts.app,
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_PROTOCOL = Value::Uint8(facts.protocol),
+            FLAGS = Value::Uint32(facts.flags),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::ale_bind_redirect::PACKAGE_FAMILY_NAME]
+    }
+
+    pub fn ale_auth_connect(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, ale_auth_connect:
+            ALE_APP_ID = facts.app,
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_PROTOCOL = Value::Uint8(facts.protocol),
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+            IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            FLAGS = Value::Uint32(facts.flags),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            SUB_INTERFACE_INDEX = Value::Uint32(0),
+            NEXTHOP_SUB_INTERFACE_INDEX = Value::Uint32(0),
+            IP_NEXTHOP_INTERFACE = Value::Uint64(facts.interface.luid),
+            NEXTHOP_INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            NEXTHOP_TUNNEL_TYPE = Value::Uint32(0),
+            NEXTHOP_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            ORIGINAL_PROFILE_ID = Value::Uint32(PROFILE),
+            CURRENT_PROFILE_ID = Value::Uint32(PROFILE),
+            REAUTHORIZE_REASON = Value::Uint32(facts.reauthorize_reason),
+            ORIGINAL_ICMP_TYPE = facts.original_icmp_type,
+            INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+            ALE_ORIGINAL_APP_ID = facts.app,
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::ale_auth_connect::PACKAGE_FAMILY_NAME]
+    }
+
+    pub fn ale_auth_recv_accept(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, ale_auth_recv_accept:
+            ALE_APP_ID = facts.app,
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_PROTOCOL = Value::Uint8(facts.protocol),
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            FLAGS = Value::Uint32(facts.flags),
+            SIO_FIREWALL_SYSTEM_PORT = Value::Uint32(0),
+            NAP_CONTEXT = Value::Uint32(0),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            SUB_INTERFACE_INDEX = Value::Uint32(0),
+            ORIGINAL_PROFILE_ID = Value::Uint32(PROFILE),
+            CURRENT_PROFILE_ID = Value::Uint32(PROFILE),
+            REAUTHORIZE_REASON = Value::Uint32(facts.reauthorize_reason),
+            ORIGINAL_ICMP_TYPE = facts.original_icmp_type,
+            INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        if facts.direction == fwps::sys::FWP_DIRECTION_INBOUND {
+            // Not known when an outbound packet is reauthorized here.
+            put! { values, ale_auth_recv_accept:
+                IP_ARRIVAL_INTERFACE = Value::Uint64(facts.interface.luid),
+                ARRIVAL_INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+                ARRIVAL_TUNNEL_TYPE = Value::Uint32(0),
+                ARRIVAL_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            }
+        } else {
+            put! { values, ale_auth_recv_accept:
+                NEXTHOP_SUB_INTERFACE_INDEX = Value::Uint32(0),
+                IP_NEXTHOP_INTERFACE = Value::Uint64(facts.interface.luid),
+                NEXTHOP_INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+                NEXTHOP_TUNNEL_TYPE = Value::Uint32(0),
+                NEXTHOP_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+            }
+        }
+        &values.0[..=field::ale_auth_recv_accept::PACKAGE_FAMILY_NAME]
+    }
+
+    pub fn ale_flow_established(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, ale_flow_established:
+            ALE_APP_ID = facts.app,
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_PROTOCOL = Value::Uint8(facts.protocol),
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+            IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.destination_type()),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            DIRECTION = Value::Uint32(facts.direction),
+            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+            TUNNEL_TYPE = Value::Uint32(0),
+            FLAGS = Value::Uint32(facts.flags),
+            ALE_ORIGINAL_APP_ID = facts.app,
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::ale_flow_established::PACKAGE_FAMILY_NAME]
+    }
+
+    pub fn ale_endpoint_closure(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
+        let values = self;
+        put! { values, ale_endpoint_closure:
+            ALE_APP_ID = facts.app,
+            IP_LOCAL_ADDRESS = facts.local,
+            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+            IP_PROTOCOL = Value::Uint8(facts.protocol),
+            IP_REMOTE_ADDRESS = facts.remote,
+            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+            FLAGS = Value::Uint32(facts.flags),
+            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+        }
+        &values.0[..=field::ale_endpoint_closure::PACKAGE_FAMILY_NAME]
+    }
+}

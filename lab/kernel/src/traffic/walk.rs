@@ -1,0 +1,340 @@
+//! One packet on its way through the layers.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+
+use fwps::sys::*;
+use postern_engine::layers::id;
+use postern_engine::{Decision, Verdict};
+
+use super::flow::{App, TCP, UDP};
+use super::values::{COMPARTMENT, Facts, Octets, Values};
+use super::{Direction, Packet, Scratch, icmp};
+use crate::fwp::classify::Classify;
+use crate::fwp::{Table, View};
+use crate::kernel::Kernel;
+
+/// A stop on the way: a pair of layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    InboundIpPacket,
+    OutboundIpPacket,
+    InboundTransport,
+    OutboundTransport,
+    Stream,
+    DatagramData,
+    InboundIcmpError,
+    OutboundIcmpError,
+    BindRedirect,
+    ResourceAssignment,
+    ConnectRedirect,
+    AuthConnect,
+    AuthRecvAccept,
+    FlowEstablished,
+    EndpointClosure,
+}
+
+impl At {
+    #[inline]
+    pub fn layer(self, v6: bool) -> u16 {
+        let (v4_layer, v6_layer) = match self {
+            At::InboundIpPacket => (id::INBOUND_IPPACKET_V4, id::INBOUND_IPPACKET_V6),
+            At::OutboundIpPacket => (id::OUTBOUND_IPPACKET_V4, id::OUTBOUND_IPPACKET_V6),
+            At::InboundTransport => (id::INBOUND_TRANSPORT_V4, id::INBOUND_TRANSPORT_V6),
+            At::OutboundTransport => (id::OUTBOUND_TRANSPORT_V4, id::OUTBOUND_TRANSPORT_V6),
+            At::Stream => (id::STREAM_V4, id::STREAM_V6),
+            At::DatagramData => (id::DATAGRAM_DATA_V4, id::DATAGRAM_DATA_V6),
+            At::InboundIcmpError => (id::INBOUND_ICMP_ERROR_V4, id::INBOUND_ICMP_ERROR_V6),
+            At::OutboundIcmpError => (id::OUTBOUND_ICMP_ERROR_V4, id::OUTBOUND_ICMP_ERROR_V6),
+            At::BindRedirect => (id::ALE_BIND_REDIRECT_V4, id::ALE_BIND_REDIRECT_V6),
+            At::ResourceAssignment => (id::ALE_RESOURCE_ASSIGNMENT_V4, id::ALE_RESOURCE_ASSIGNMENT_V6),
+            At::ConnectRedirect => (id::ALE_CONNECT_REDIRECT_V4, id::ALE_CONNECT_REDIRECT_V6),
+            At::AuthConnect => (id::ALE_AUTH_CONNECT_V4, id::ALE_AUTH_CONNECT_V6),
+            At::AuthRecvAccept => (id::ALE_AUTH_RECV_ACCEPT_V4, id::ALE_AUTH_RECV_ACCEPT_V6),
+            At::FlowEstablished => (id::ALE_FLOW_ESTABLISHED_V4, id::ALE_FLOW_ESTABLISHED_V6),
+            At::EndpointClosure => (id::ALE_ENDPOINT_CLOSURE_V4, id::ALE_ENDPOINT_CLOSURE_V6),
+        };
+        if v6 { v6_layer } else { v4_layer }
+    }
+
+    /// The layer where callouts see what was dropped here, if there is one.
+    fn discard_layer(self, v6: bool) -> Option<u16> {
+        match self {
+            At::BindRedirect | At::ConnectRedirect | At::EndpointClosure => None,
+            // Each layer below 56 that can discard is followed by its discard layer.
+            _ => Some(self.layer(v6) + 1),
+        }
+    }
+}
+
+/// The layer and the filter that stopped a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocked {
+    pub layer: u16,
+    pub filter_id: Option<u64>,
+}
+
+pub(super) struct Walk<'a> {
+    pub kernel: &'a Kernel,
+    pub view: &'a View,
+    pub callouts: &'a Table,
+    pub processor: u32,
+    pub scratch: &'a mut Scratch,
+    pub packet: &'a Packet<'a>,
+    pub facts: Facts<'a>,
+    pub apps: &'a [App],
+    pub app: Option<&'a App>,
+    /// Handle of the flow, or 0.
+    pub flow: u64,
+    pub endpoint: u64,
+    /// Whether ALE will look at the packet after the transport layer has.
+    pub needs_ale: bool,
+    /// The first layer where a filter permitted, and the filter.
+    pub permitted: Option<(u16, u64)>,
+    /// Whether `scratch.data` holds this packet.
+    pub loaded: bool,
+}
+
+impl<'a> Walk<'a> {
+    /// Passes a layer. The verdict of a permit is returned.
+    #[inline]
+    pub fn pass(&mut self, at: At) -> Result<Option<u64>, Blocked> {
+        let layer = at.layer(self.facts.v6);
+        if !self.view.snapshot.has_filters(layer) {
+            return Ok(None);
+        }
+        let verdict = self.classify(at, layer);
+        match verdict.action {
+            Decision::Permit => {
+                if let (None, Some(filter)) = (self.permitted, verdict.filter_id) {
+                    self.permitted = Some((layer, filter));
+                }
+                Ok(verdict.filter_id)
+            }
+            Decision::Block => {
+                if !verdict.absorb
+                    && let Some(discard) = at.discard_layer(self.facts.v6)
+                    && self.view.snapshot.has_filters(discard)
+                {
+                    self.classify_discarded(at, discard, verdict.filter_id);
+                }
+                Err(Blocked { layer, filter_id: verdict.filter_id })
+            }
+        }
+    }
+
+    fn classify(&mut self, at: At, layer: u16) -> Verdict {
+        self.fill_metadata(at);
+        self.run(at, layer)
+    }
+
+    /// What is discarded can be seen, not saved: the verdict counts for nothing.
+    #[cold]
+    fn classify_discarded(&mut self, at: At, layer: u16, filter_id: Option<u64>) {
+        self.fill_metadata(at);
+        self.scratch.metadata.currentMetadataValues |= FWPS_METADATA_FIELD_DISCARD_REASON;
+        self.scratch.metadata.discardMetadata = FWPS_DISCARD_METADATA0 {
+            discardModule: FWPS_DISCARD_MODULE_GENERAL,
+            discardReason: FIREWALL_POLICY,
+            filterId: filter_id.unwrap_or(0),
+        };
+        self.run(at, layer);
+    }
+
+    fn run(&mut self, at: At, layer: u16) -> Verdict {
+        let layer_data = self.layer_data(at);
+        let mut values = Values::new();
+        let facts = &self.facts;
+        let octets;
+        let values = match at {
+            At::InboundIpPacket => values.inbound_ippacket(facts),
+            At::OutboundIpPacket => values.outbound_ippacket(facts),
+            At::InboundTransport => values.inbound_transport(facts),
+            At::OutboundTransport => values.outbound_transport(facts),
+            At::Stream => values.stream(facts),
+            At::DatagramData => values.datagram_data(facts),
+            At::InboundIcmpError => {
+                let (protocol, local, remote) = icmp::embedded(self.packet);
+                octets = Octets::new(&local, &remote);
+                let embedded = Facts::new(protocol, &local, &remote, &octets, FWP_DIRECTION_OUTBOUND);
+                return self.run_with(layer, layer_data, Values::new().inbound_icmp_error(&self.facts, &embedded));
+            }
+            At::OutboundIcmpError => values.outbound_icmp_error(facts),
+            At::BindRedirect => values.ale_bind_redirect(facts),
+            At::ResourceAssignment => values.ale_resource_assignment(facts),
+            At::ConnectRedirect => values.ale_connect_redirect(facts),
+            At::AuthConnect => values.ale_auth_connect(facts),
+            At::AuthRecvAccept => values.ale_auth_recv_accept(facts),
+            At::FlowEstablished => values.ale_flow_established(facts),
+            At::EndpointClosure => values.ale_endpoint_closure(facts),
+        };
+        Classify {
+            kernel: self.kernel,
+            view: self.view,
+            callouts: self.callouts,
+            processor: self.processor,
+            layer,
+            values,
+            metadata: &raw const *self.scratch.metadata,
+            layer_data,
+            classify_context: core::ptr::null(),
+            flow: self.flow,
+            raw: &mut self.scratch.raw,
+        }
+        .run()
+    }
+
+    fn run_with(&mut self, layer: u16, layer_data: *mut c_void, values: &[postern_engine::Value<'_>]) -> Verdict {
+        Classify {
+            kernel: self.kernel,
+            view: self.view,
+            callouts: self.callouts,
+            processor: self.processor,
+            layer,
+            values,
+            metadata: &raw const *self.scratch.metadata,
+            layer_data,
+            classify_context: core::ptr::null(),
+            flow: self.flow,
+            raw: &mut self.scratch.raw,
+        }
+        .run()
+    }
+
+    /// Where the transport header begins in `packet.bytes`.
+    fn ip_header(&self) -> usize {
+        let start = self.packet.payload.as_ptr().addr().wrapping_sub(self.packet.bytes.as_ptr().addr());
+        if start <= self.packet.bytes.len() { start } else { 0 }
+    }
+
+    fn transport_header(&self) -> usize {
+        let payload = self.packet.payload;
+        let length = match self.packet.protocol {
+            TCP => payload.get(12).map_or(0, |offset| usize::from(offset >> 4) * 4),
+            UDP => 8,
+            protocol if icmp::is_icmp(protocol) => 8,
+            _ => 0,
+        };
+        length.min(payload.len())
+    }
+
+    /// Bytes that a TCP segment carries.
+    pub fn has_stream_data(&self) -> bool {
+        self.packet.payload.len() > self.transport_header()
+    }
+
+    /// The packet, with the data beginning where it does at each layer (documentation page "Data Offset Positions").
+    fn layer_data(&mut self, at: At) -> *mut c_void {
+        let (ip, transport) = (self.ip_header(), self.transport_header());
+        let is_icmp = icmp::is_icmp(self.packet.protocol);
+        let inbound = self.packet.direction == Direction::Inbound;
+        let payload = ip + if is_icmp { 0 } else { transport };
+        let offset = match at {
+            At::OutboundIpPacket => 0,
+            At::InboundIpPacket | At::OutboundTransport | At::OutboundIcmpError => ip,
+            At::InboundTransport | At::AuthRecvAccept => payload,
+            At::DatagramData | At::FlowEstablished if inbound => payload,
+            At::DatagramData | At::FlowEstablished => ip,
+            At::InboundIcmpError | At::Stream => ip + transport,
+            At::AuthConnect if self.packet.protocol != TCP => ip,
+            At::AuthConnect | At::BindRedirect | At::ResourceAssignment | At::ConnectRedirect | At::EndpointClosure => {
+                return null_mut();
+            }
+        };
+        if !self.loaded {
+            self.loaded = true;
+            self.scratch.data.load(self.packet.bytes);
+        }
+        if at == At::Stream {
+            let flags = if inbound { FWPS_STREAM_FLAG_RECEIVE } else { FWPS_STREAM_FLAG_SEND };
+            return self.scratch.data.stream(offset, flags).cast();
+        }
+        self.scratch.data.list(offset).cast()
+    }
+
+    /// Which metadata a layer has: documentation page "Metadata Fields at Each Filtering Layer".
+    fn fill_metadata(&mut self, at: At) {
+        const PROCESS: u32 = FWPS_METADATA_FIELD_PROCESS_PATH | FWPS_METADATA_FIELD_PROCESS_ID;
+        const ENDPOINT: u32 = FWPS_METADATA_FIELD_TRANSPORT_ENDPOINT_HANDLE;
+        let possible = match at {
+            At::InboundIpPacket => IP | COMPARTMENT_ID | FRAGMENT,
+            At::OutboundIpPacket => IP | TRANSPORT | COMPARTMENT_ID | FRAGMENT | FWPS_METADATA_FIELD_PATH_MTU,
+            At::InboundTransport => {
+                FLOW | IP | TRANSPORT | COMPARTMENT_ID | ENDPOINT | ICMP_ID | FWPS_METADATA_FIELD_ALE_CLASSIFY_REQUIRED
+            }
+            At::OutboundTransport => FLOW | TRANSPORT | COMPARTMENT_ID | ENDPOINT | SCOPE | ICMP_ID,
+            At::Stream => FLOW,
+            At::DatagramData => FLOW | IP | TRANSPORT | COMPARTMENT_ID | ENDPOINT | SCOPE | ICMP_ID,
+            At::InboundIcmpError => IP | TRANSPORT | COMPARTMENT_ID | ENDPOINT,
+            At::OutboundIcmpError => TRANSPORT | COMPARTMENT_ID | ENDPOINT | SCOPE,
+            At::BindRedirect | At::ConnectRedirect => FWPS_METADATA_FIELD_PROCESS_ID | ENDPOINT,
+            At::ResourceAssignment => PROCESS | ENDPOINT,
+            At::AuthConnect => FLOW | PROCESS | TRANSPORT | COMPARTMENT_ID | ENDPOINT | DIRECTION | ICMP_ID | SCOPE,
+            At::AuthRecvAccept => FLOW | IP | PROCESS | TRANSPORT | COMPARTMENT_ID | ENDPOINT | DIRECTION | ICMP_ID,
+            At::FlowEstablished => FLOW | PROCESS | ENDPOINT | ICMP_ID,
+            At::EndpointClosure => FWPS_METADATA_FIELD_PROCESS_ID | COMPARTMENT_ID | ENDPOINT,
+        };
+        let inbound = self.packet.direction == Direction::Inbound;
+        let is_icmp = icmp::is_icmp(self.packet.protocol);
+        let known = [
+            (FLOW, self.flow != 0),
+            // The header is not built yet when a packet goes out.
+            (IP, inbound || at == At::OutboundIpPacket),
+            (FRAGMENT, self.packet.fragment.is_some()),
+            (ENDPOINT, self.endpoint != 0),
+            (ICMP_ID, is_icmp),
+            (FWPS_METADATA_FIELD_ALE_CLASSIFY_REQUIRED, self.needs_ale),
+            (DIRECTION, self.facts.reauthorize_reason != 0),
+            (PROCESS, self.app.is_some()),
+            (SCOPE, self.facts.v6),
+        ];
+        let mut present = possible;
+        for (field, known) in known {
+            if !known {
+                present &= !field;
+            }
+        }
+        let (ip, transport) = (self.ip_header() as u32, self.transport_header() as u32);
+        let metadata = &mut *self.scratch.metadata;
+        metadata.currentMetadataValues = present;
+        metadata.flowHandle = self.flow;
+        metadata.ipHeaderSize = ip;
+        metadata.transportHeaderSize = transport;
+        metadata.compartmentId = COMPARTMENT;
+        metadata.transportEndpointHandle = self.endpoint;
+        metadata.pathMtu = 1500;
+        metadata.packetDirection = if inbound { FWP_DIRECTION_INBOUND } else { FWP_DIRECTION_OUTBOUND };
+        metadata.processId = PROCESS_ID;
+        if let Some(app) = self.app {
+            self.scratch.process_path = FWP_BYTE_BLOB { size: app.id.len() as u32, data: app.id.as_ptr().cast_mut() };
+            metadata.processPath = &raw mut self.scratch.process_path;
+        }
+        if is_icmp {
+            metadata.icmpIdAndSequence = icmp::id_and_sequence(self.packet);
+        }
+        if let Some(fragment) = self.packet.fragment {
+            metadata.fragmentMetadata = FWPS_INBOUND_FRAGMENT_METADATA0 {
+                fragmentIdentification: fragment.identification,
+                fragmentOffset: fragment.offset,
+                fragmentLength: self.packet.payload.len() as u32,
+            };
+        }
+    }
+}
+
+const FLOW: u32 = FWPS_METADATA_FIELD_FLOW_HANDLE;
+const IP: u32 = FWPS_METADATA_FIELD_IP_HEADER_SIZE;
+const TRANSPORT: u32 = FWPS_METADATA_FIELD_TRANSPORT_HEADER_SIZE;
+const COMPARTMENT_ID: u32 = FWPS_METADATA_FIELD_COMPARTMENT_ID;
+const FRAGMENT: u32 = FWPS_METADATA_FIELD_FRAGMENT_DATA;
+const ICMP_ID: u32 = FWPS_METADATA_FIELD_ICMP_ID_AND_SEQUENCE;
+const SCOPE: u32 = FWPS_METADATA_FIELD_REMOTE_SCOPE_ID;
+const DIRECTION: u32 = FWPS_METADATA_FIELD_PACKET_DIRECTION;
+
+/// `FWPS_DISCARD_FIREWALL_POLICY`.
+const FIREWALL_POLICY: u32 = 0;
+/// The process of every program here.
+const PROCESS_ID: u64 = 4242;
+
+// SAFETY: every member of the structure may be all zero.
+pub(super) const NO_METADATA: FWPS_INCOMING_METADATA_VALUES0 = unsafe { core::mem::zeroed() };

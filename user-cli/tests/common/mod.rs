@@ -1,0 +1,4 @@
+//! Shared by the tests.
+
+pub mod capture;
+pub mod lab;
