@@ -3,7 +3,7 @@
 //! - [`marshal`] and [`give`]: structures of the management API to engine objects, and back;
 //! - [`management`]: `Fwpm*`; [`bfe`]: the state of the base filtering engine;
 //! - [`callouts`], [`notify`], [`flows`]: what callouts are promised;
-//! - [`runtime`]: `Fwps*`;
+//! - [`runtime`], [`pending`], [`injection`]: `Fwps*`;
 //! - [`view`], [`classify`]: what traffic meets;
 //! - [`client`]: the engine as user mode sees it.
 
@@ -29,9 +29,13 @@ pub(crate) mod classify;
 mod client;
 mod flows;
 mod give;
+mod injection;
+#[cfg(test)]
+mod injection_tests;
 mod management;
 mod marshal;
 mod notify;
+pub(crate) mod pending;
 mod runtime;
 #[cfg(test)]
 pub(crate) mod stand_in;
@@ -46,7 +50,8 @@ pub(crate) use view::View;
 
 use notify::Notifier;
 
-pub(crate) const EXPORTS: &[&[Export]] = &[management::EXPORTS, bfe::EXPORTS, runtime::EXPORTS];
+pub(crate) const EXPORTS: &[&[Export]] =
+    &[management::EXPORTS, bfe::EXPORTS, runtime::EXPORTS, injection::EXPORTS, pending::EXPORTS];
 
 /// `FWPM_SESSION0.txnWaitTimeoutInMSec` of 0: the default that the documentation names.
 const DEFAULT_WAIT: Duration = Duration::from_secs(15);
@@ -66,6 +71,9 @@ pub(crate) struct State {
     pub flows: flows::Flows,
     pub given: give::Given,
     pub bfe: bfe::Bfe,
+    pub injection: injection::Injection,
+    pub pending: pending::Pending,
+    pub ndis: crate::ndis::State,
     handles: management::Handles,
 }
 
@@ -113,6 +121,9 @@ impl State {
             flows: flows::Flows::default(),
             given: give::Given::default(),
             bfe: bfe::Bfe::new(config.bfe_running),
+            injection: injection::Injection::default(),
+            pending: pending::Pending::default(),
+            ndis: crate::ndis::State::default(),
             handles: management::Handles::default(),
         }
     }
@@ -215,6 +226,9 @@ impl State {
         left.extend(self.bfe.left_behind(image));
         left.extend(self.handles.left_behind(image));
         left.extend(self.given.left_behind(image));
+        left.extend(self.injection.left_behind(image));
+        left.extend(self.pending.left_behind(image));
+        left.extend(self.ndis.left_behind(image));
         left
     }
 }

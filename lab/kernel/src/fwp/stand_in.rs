@@ -31,6 +31,24 @@ macro_rules! import {
 }
 pub(crate) use import;
 
+/// [`import!`] for functions that return an address or a handle.
+macro_rules! import_address {
+    ($module:literal, $name:ident($($argument:expr),* $(,)?)) => {{
+        let address = $crate::export::all().find($module, stringify!($name)).expect("the lab exports it");
+        // SAFETY: the arguments are those of the function named.
+        unsafe {
+            $crate::call::call_image(
+                &$crate::fwp::stand_in::MANAGED,
+                $crate::irql::current(),
+                address as *const (),
+                ($($argument,)*),
+            )
+        }
+        .expect("the lab runs")
+    }};
+}
+pub(crate) use import_address;
+
 /// What a classifyFn sees.
 pub(crate) struct Seen<'a> {
     pub values: &'a FWPS_INCOMING_VALUES0,

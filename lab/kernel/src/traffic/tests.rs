@@ -278,6 +278,7 @@ fn a_blocked_connect_blocks_the_packets_that_follow() {
         layer: FWPS_LAYER_ALE_AUTH_CONNECT_V4,
         filter_id: Some(id),
         new_flow: true,
+        pended: false,
     };
     assert_eq!(outcome, by_filter);
     for direction in [Direction::Inbound, Direction::Outbound] {
