@@ -11,7 +11,8 @@ use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
 use crate::filter::explain::explain;
 use crate::lab::address::Address;
-use crate::lab::client::{Client, LabEngine};
+use crate::lab::client::Client;
+use crate::lab::engine::LabEngine;
 use crate::output::{self, Output};
 
 /// Filters network traffic with the Windows Filtering Platform, and tries filters and drivers in a lab
@@ -86,16 +87,21 @@ impl Context {
 
     /// Opens a session with the filter engine.
     pub fn engine(&self, dynamic: bool) -> Result<Box<dyn FilterEngine>> {
-        let session = Session {
-            key: Uuid::new_v4(),
-            display: DisplayData { name: "Postern CLI".into(), description: String::new() },
-            dynamic,
-            transaction_wait_timeout_ms: 0,
-            process_id: std::process::id(),
-            user: std::env::var("USER").unwrap_or_default(),
-            kernel_mode: false,
-        };
-        Ok(Box::new(LabEngine::open(self.client()?, session).map_err(explain)?))
+        let engine = LabEngine::connect(self.client()?, session(dynamic));
+        Ok(Box::new(engine.map_err(explain)?))
+    }
+}
+
+/// What this program says of itself to the filter engine.
+pub fn session(dynamic: bool) -> Session {
+    Session {
+        key: Uuid::new_v4(),
+        display: DisplayData { name: "Postern CLI".into(), description: String::new() },
+        dynamic,
+        transaction_wait_timeout_ms: 0,
+        process_id: std::process::id(),
+        user: std::env::var("USER").unwrap_or_default(),
+        kernel_mode: false,
     }
 }
 

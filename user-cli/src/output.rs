@@ -1,6 +1,7 @@
 //! Tables for people, JSON for programs.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -87,6 +88,30 @@ pub fn count(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// One line on a terminal's standard error, written over and over while work goes on.
+#[derive(Default)]
+pub struct ProgressLine {
+    shown: Option<Instant>,
+}
+
+impl ProgressLine {
+    pub fn show(&mut self, text: impl FnOnce() -> String) {
+        let mut stderr = io::stderr();
+        let due = self.shown.is_none_or(|shown| shown.elapsed() >= Duration::from_millis(100));
+        if due && stderr.is_terminal() {
+            // Nothing depends on it.
+            let _ = write!(stderr, "\r{}\x1b[K", text());
+            self.shown = Some(Instant::now());
+        }
+    }
+
+    pub fn end(&self) {
+        if self.shown.is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -29,10 +29,30 @@ fn objects(lab: &Lab) -> (usize, usize, usize, usize) {
 #[test]
 fn a_filter_is_added_listed_and_removed() {
     let lab = Lab::started();
-    let added = add(&lab, &[
-        "--layer", "connect", "--action", "block", "--protocol", "tcp", "--remote", "192.0.2.0/24", "--remote-port", "80",
-        "--remote-port", "443-445", "--app", r"C:\Windows\curl.exe", "--weight", "12", "--name", "web", "--hard",
-    ]);
+    let added = add(
+        &lab,
+        &[
+            "--layer",
+            "connect",
+            "--action",
+            "block",
+            "--protocol",
+            "tcp",
+            "--remote",
+            "192.0.2.0/24",
+            "--remote-port",
+            "80",
+            "--remote-port",
+            "443-445",
+            "--app",
+            r"C:\Windows\curl.exe",
+            "--weight",
+            "12",
+            "--name",
+            "web",
+            "--hard",
+        ],
+    );
     assert_eq!(added.len(), 1);
     let filter = &added[0];
     assert_eq!(filter["layer"], "ALE_AUTH_CONNECT_V4");
@@ -88,7 +108,8 @@ fn our_provider_sublayer_and_callouts_come_with_the_first_filter_and_go_with_the
 fn each_lifetime_has_objects_of_its_own() {
     let lab = Lab::started();
     add(&lab, &["--layer", "connect", "--action", "block", "--family", "v4"]);
-    let persistent = add(&lab, &["--layer", "connect", "--action", "block", "--family", "v4", "--lifetime", "persistent"]);
+    let persistent =
+        add(&lab, &["--layer", "connect", "--action", "block", "--family", "v4", "--lifetime", "persistent"]);
     assert_eq!(persistent[0]["lifetime"], "persistent");
     assert_eq!(objects(&lab), (2, 2, 0, 2));
     lab.ok(&["filter", "remove", "--all"]);

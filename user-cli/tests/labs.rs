@@ -110,8 +110,7 @@ fn a_directory_that_others_may_enter_is_refused() {
     std::fs::create_dir(&directory).unwrap();
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
     let lab = Lab::absent();
-    let output =
-        lab.command(&["lab", "start", "--lab", "x"]).env("XDG_RUNTIME_DIR", runtime.path()).output().unwrap();
+    let output = lab.command(&["lab", "start", "--lab", "x"]).env("XDG_RUNTIME_DIR", runtime.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("mode must be 0700"));
 }

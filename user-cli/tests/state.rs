@@ -165,7 +165,12 @@ fn layers_are_named_and_numbered_as_in_the_real_file() {
             .map(|layer| {
                 let flags: Vec<&str> = layer.child("flags").children.iter().map(|flag| &*flag.text).collect();
                 let display = &layer.child("displayData").child("name").text;
-                format!("{} {} {display} {flags:?} {}", of(layer, "layerId"), of(layer, "layerKey"), of(layer, "defaultSubLayerKey"))
+                format!(
+                    "{} {} {display} {flags:?} {}",
+                    of(layer, "layerId"),
+                    of(layer, "layerKey"),
+                    of(layer, "defaultSubLayerKey")
+                )
             })
             .collect()
     };
@@ -195,7 +200,9 @@ fn lists_tell_their_number_and_empty_ones_do_not() {
 fn bytes_are_those_of_netsh() {
     let (text, roots) = ours();
     assert_eq!(roots.len(), 2);
-    assert!(text.starts_with("\u{feff}<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\r\n<wfpstate>\r\n\t<timeStamp>"));
+    assert!(text.starts_with(
+        "\u{feff}<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\r\n<wfpstate>\r\n\t<timeStamp>"
+    ));
     assert!(text.ends_with("\t<dynamicKeywordAddresses/>\r\n</firewallState>\r\n"));
     assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
     assert!(text.contains("<name>&lt;names&gt; &amp; 'quotes'</name>"));
@@ -209,7 +216,9 @@ fn bytes_are_those_of_netsh() {
     assert_eq!(block(&ours, "<ipsecStatistics>", "</wfpstate>"), block(real, "<ipsecStatistics>", "</wfpstate>"));
     let layer = |text: &str| block(text, "<layerKey>FWPM_LAYER_INBOUND_IPPACKET_V4<", "<callouts");
     assert_eq!(layer(&ours), layer(real));
-    let sublayer = |text: &str| block(text, "\n\t\t<item>\n\t\t\t<subLayerKey>FWPM_SUBLAYER_INSPECTION<", "<subLayerKey>FWPM_SUBLAYER_TEREDO<");
+    let sublayer = |text: &str| {
+        block(text, "\n\t\t<item>\n\t\t\t<subLayerKey>FWPM_SUBLAYER_INSPECTION<", "<subLayerKey>FWPM_SUBLAYER_TEREDO<")
+    };
     assert_eq!(sublayer(&ours), sublayer(real));
     let app = |text: &str| block(text, "<data>530079007300740065006d000000</data>", "</conditionValue>");
     assert_eq!(app(&ours), app(real));

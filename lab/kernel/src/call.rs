@@ -220,7 +220,27 @@ pub unsafe fn call_image<A: Arguments>(
     arguments: A,
 ) -> Result<u64, Stopped> {
     // SAFETY: the caller vouches for function and arguments.
-    match unsafe { invoke(context, irql, function, arguments) } {
+    returned(context, unsafe { invoke::<true, A>(context, irql, function, arguments) })
+}
+
+/// [`call_image`] for functions whose purpose it is to leave the IRQL and the locks changed, such as a
+/// queue's lock callback.
+///
+/// # Safety
+/// As for [`call_image`].
+pub(crate) unsafe fn call_unbalanced<A: Arguments>(
+    context: &CallContext<'_>,
+    irql: u8,
+    function: *const (),
+    arguments: A,
+) -> Result<u64, Stopped> {
+    // SAFETY: the caller vouches for function and arguments.
+    returned(context, unsafe { invoke::<false, A>(context, irql, function, arguments) })
+}
+
+#[inline]
+fn returned(context: &CallContext<'_>, exit: Exit) -> Result<u64, Stopped> {
+    match exit {
         Exit::Returned(value) => Ok(value),
         Exit::Stopped => Err(Stopped),
         Exit::ThreadTerminated => {
@@ -230,12 +250,13 @@ pub unsafe fn call_image<A: Arguments>(
     }
 }
 
-/// [`call_image`] for a thread's start routine, which may also end by terminating the thread.
+/// [`call_image`] for a thread's start routine, which may also end by terminating the thread. Unless
+/// `BALANCED`, the IRQL and the locks stay as the function left them.
 ///
 /// # Safety
 /// As for [`call_image`].
 #[inline]
-pub(crate) unsafe fn invoke<A: Arguments>(
+pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
     context: &CallContext<'_>,
     irql: u8,
     function: *const (),
@@ -265,6 +286,11 @@ pub(crate) unsafe fn invoke<A: Arguments>(
     if exit.left_by != 0 {
         return left(page, &frame, context, exit.left_by);
     }
+    if !BALANCED {
+        page.caller.set(frame.caller);
+        page.import.set(frame.import);
+        return Exit::Returned(exit.value);
+    }
     if page.irql.get() != irql
         || page.spin_locks.get() != frame.spin_locks
         || page.critical_regions.get() != frame.critical_regions
@@ -279,6 +305,7 @@ pub(crate) unsafe fn invoke<A: Arguments>(
 
 #[cold]
 fn left(page: &ThreadPage, frame: &Frame, context: &CallContext<'_>, why: u64) -> Exit {
+    thread::current().dispatcher.recover();
     if why == LEAVE_STOPPED {
         report::fault_of(page, frame, context);
     }

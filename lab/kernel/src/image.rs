@@ -58,11 +58,12 @@ struct Range {
     state: AtomicU32,
     start: AtomicU64,
     end: AtomicU64,
+    number: AtomicU64,
 }
 
 const RANGES: usize = 1024;
 static RESERVED: [Range; RANGES] =
-    [const { Range { state: AtomicU32::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0) } }; RANGES];
+    [const { Range { state: AtomicU32::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0), number: AtomicU64::new(0) } }; RANGES];
 static HIGHEST: AtomicUsize = AtomicUsize::new(0);
 
 /// What only reports need, by start address.
@@ -71,7 +72,6 @@ static GRAVEYARD: Mutex<VecDeque<Mapping>> = Mutex::new(VecDeque::new());
 
 struct Details {
     name: String,
-    number: u64,
     /// Symbols by offset.
     symbols: BTreeMap<u64, String>,
 }
@@ -95,8 +95,7 @@ pub(crate) fn state(address: u64) -> Option<State> {
 
 /// Number of the image that an address lies in; unique over the life of the process.
 pub(crate) fn number_at(address: u64) -> Option<u64> {
-    let start = range_of(address)?.start.load(Ordering::Relaxed);
-    lock(&DETAILS).get(&start).map(|details| details.number)
+    Some(range_of(address)?.number.load(Ordering::Relaxed))
 }
 
 /// Names an address in an image.
@@ -143,7 +142,8 @@ impl Mapping {
         RESERVED[slot].start.store(start, Ordering::Relaxed);
         RESERVED[slot].end.store(start + size as u64, Ordering::Relaxed);
         HIGHEST.fetch_max(slot + 1, Ordering::AcqRel);
-        let details = Details { name: name.to_string(), number: next_number(), symbols: BTreeMap::new() };
+        RESERVED[slot].number.store(next_number(), Ordering::Relaxed);
+        let details = Details { name: name.to_string(), symbols: BTreeMap::new() };
         lock(&DETAILS).insert(start, Arc::new(details));
         RESERVED[slot].state.store(1, Ordering::Release);
         Ok(Mapping { start, size, slot })
@@ -231,8 +231,8 @@ impl Image {
         protect(&mapping, &sections, header_size as u64);
 
         let mut details = lock(&DETAILS);
-        let number = next_number();
-        details.insert(mapping.start, Arc::new(Details { name: name.to_string(), number, symbols: symbols(&parsed) }));
+        let number = RESERVED[mapping.slot].number.load(Ordering::Relaxed);
+        details.insert(mapping.start, Arc::new(Details { name: name.to_string(), symbols: symbols(&parsed) }));
         drop(details);
         let entry = mapping.start + entry;
         Ok(Image { name: name.to_string(), mapping: Some(mapping), entry, number })

@@ -189,3 +189,19 @@ pub(crate) fn unbalanced(page: &ThreadPage, frame: &Frame, context: &CallContext
     page.spin_locks.set(frame.spin_locks);
     page.critical_regions.set(frame.critical_regions);
 }
+
+/// Reports what a thread held when it ended itself.
+#[cold]
+pub(crate) fn check_at_thread_end(page: &ThreadPage, context: &CallContext<'_>) {
+    if page.irql.get() != PASSIVE_LEVEL || page.spin_locks.get() != 0 {
+        report::violation_in(context, Finding {
+            kind: Kind::Irql,
+            what: format!(
+                "a thread ended itself at {} with {} spin lock(s) held",
+                name(page.irql.get()),
+                page.spin_locks.get()
+            ),
+            remedy: "release every lock and lower the IRQL before PsTerminateSystemThread".into(),
+        });
+    }
+}

@@ -3,7 +3,17 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::driver::{Drivers, UnloadReport};
 use crate::inject::Injections;
+use crate::kmdf::Kmdf;
+use crate::ntos::dispatch::{Dispatcher, Resources};
+use crate::ntos::io::IoManager;
+use crate::ntos::object::Objects;
+use crate::ntos::pool::{Lookasides, Pool};
+use crate::ntos::registry::Registry;
+use crate::ntos::system::{Etw, Extensions, Registrations};
+use crate::ntos::time::Timers;
+use crate::ntos::work::Workers;
 use crate::report::Reports;
 use crate::thread::Processors;
 
@@ -20,7 +30,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { processors: 64, bfe_running: true, special_pool: 64 << 20 }
+        Config { processors: 64, bfe_running: true, special_pool: 16 << 20 }
     }
 }
 
@@ -32,7 +42,25 @@ pub struct Kernel {
     pub(crate) processors: Processors,
     pub(crate) reports: Reports,
     pub(crate) injections: Injections,
+    pub(crate) pool: Pool,
+    pub(crate) lookasides: Lookasides,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) resources: Resources,
+    pub(crate) timers: Timers,
+    pub(crate) workers: Workers,
+    pub(crate) objects: Objects,
+    pub(crate) io: IoManager,
+    pub(crate) registry: Registry,
+    pub(crate) etw: Etw,
+    pub(crate) registrations: Registrations,
+    pub(crate) extensions: Extensions,
+    pub(crate) kmdf: Kmdf,
     pub(crate) fwp: crate::fwp::State,
+    pub(crate) drivers: Drivers,
+    /// Held while a driver is loaded or unloaded.
+    pub(crate) loading: Mutex<()>,
+    /// The report of an unload that the last closed handle set off.
+    pub(crate) last_unload: Mutex<Option<UnloadReport>>,
 }
 
 impl Kernel {
@@ -42,13 +70,40 @@ impl Kernel {
             processors: Processors::new(config.processors.clamp(1, 1024)),
             reports: Reports::default(),
             injections: Injections::default(),
+            pool: Pool::new(config.special_pool),
+            lookasides: Lookasides::default(),
+            dispatcher: Dispatcher::default(),
+            resources: Resources::default(),
+            timers: Timers::default(),
+            workers: Workers::default(),
+            objects: Objects::default(),
+            io: IoManager::default(),
+            registry: Registry::default(),
+            etw: Etw::default(),
+            registrations: Registrations::default(),
+            extensions: Extensions::default(),
+            kmdf: Kmdf::default(),
             fwp: crate::fwp::State::new(&config),
+            drivers: Drivers::default(),
+            loading: Mutex::new(()),
+            last_unload: Mutex::new(None),
             config,
         })
     }
 
     /// Wakes every thread that waits in the lab, to see that it has stopped.
-    pub(crate) fn wake_all(&self) {}
+    pub(crate) fn wake_all(&self) {
+        self.dispatcher.wake_all();
+        self.timers.wake_all();
+        self.workers.wake_all();
+        self.io.wake_all();
+    }
+
+    /// Ends the lab's own threads.
+    pub(crate) fn end(&self) {
+        self.timers.end();
+        self.workers.end();
+    }
 
     /// Whether a bug check has stopped this lab.
     pub fn stopped(&self) -> bool {

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::driver::{self, DriverInfo, LoadError, UnloadError, UnloadReport};
 use crate::inject::Fault;
-use crate::kernel::{Config, Kernel};
+use crate::kernel::{Config, Kernel, lock};
+use crate::nt::NtStatus;
+use crate::ntos::io::File;
 use crate::report::Violation;
 use crate::thread;
 
@@ -11,16 +14,51 @@ use crate::thread;
 #[derive(Clone)]
 pub struct Lab {
     pub(crate) kernel: Arc<Kernel>,
+    /// Ends the lab's threads with the last handle to it.
+    _end: Arc<End>,
+}
+
+struct End(Arc<Kernel>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl Lab {
     pub fn start(config: Config) -> Lab {
-        Lab { kernel: Kernel::new(config) }
+        let kernel = Kernel::new(config);
+        Lab { _end: Arc::new(End(kernel.clone())), kernel }
     }
 
-    /// Runs `body` inside the lab, as every call into an image must.
-    pub(crate) fn enter<R>(&self, body: impl FnOnce() -> R) -> R {
+    /// Runs `body` as a thread of this kernel, as every call into an image must.
+    pub fn enter<R>(&self, body: impl FnOnce() -> R) -> R {
         thread::enter(&self.kernel, body)
+    }
+
+    /// Loads a driver image under a service name and calls its `DriverEntry`.
+    pub fn load(&self, service: &str, image: &[u8]) -> Result<DriverInfo, LoadError> {
+        self.enter(|| driver::load(&self.kernel, service, image))
+    }
+
+    /// Unloads a driver. With handles open to its devices, that happens when the last is closed.
+    pub fn unload(&self, service: &str) -> Result<UnloadReport, UnloadError> {
+        self.enter(|| driver::unload(&self.kernel, service))
+    }
+
+    /// The report of an unload that was deferred to the last handle's close, once it has run.
+    pub fn take_deferred_unload(&self) -> Option<UnloadReport> {
+        lock(&self.kernel.last_unload).take()
+    }
+
+    pub fn drivers(&self) -> Vec<DriverInfo> {
+        self.enter(|| self.kernel.drivers.all())
+    }
+
+    /// Opens a device by its path, such as `\\.\Postern`.
+    pub fn open(&self, path: &str) -> Result<File, NtStatus> {
+        File::open(&self.kernel, path)
     }
 
     /// What drivers did wrong so far.

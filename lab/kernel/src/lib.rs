@@ -5,6 +5,7 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod call;
+mod driver;
 mod export;
 mod fault;
 mod fwp;
@@ -12,6 +13,7 @@ mod image;
 mod inject;
 mod irql;
 mod kernel;
+mod kmdf;
 mod lab;
 mod ndis;
 mod nt;
@@ -21,19 +23,21 @@ mod report;
 mod thread;
 mod traffic;
 
+pub use driver::{DriverInfo, LoadError, UnloadError, UnloadReport};
 pub use fwp::{EngineClient, EngineError};
 pub use image::{ImageError, QUARANTINED};
 pub use inject::{Fault, Occurrences};
 pub use kernel::Config;
 pub use lab::Lab;
 pub use nt::NtStatus;
+pub use ntos::io::{File, PendingIo};
 pub use report::{Kind, Place, Violation};
 pub use traffic::{Connection, Decision, Direction, Fragment, Outcome, Packet, Traffic};
 
 /// The kernel modules that the lab supplies.
 fn modules() -> &'static [export::Module] {
     &[
-        export::Module { name: "ntoskrnl.exe", tables: &[] },
+        export::Module { name: "ntoskrnl.exe", tables: ntos::TABLES },
         export::Module { name: "hal.dll", tables: &[] },
         export::Module { name: "fwpkclnt.sys", tables: fwp::EXPORTS },
         export::Module { name: "ndis.sys", tables: &[ndis::EXPORTS] },

@@ -241,3 +241,343 @@ impl KThread {
         }
     }
 }
+
+/// `UNICODE_STRING`; lengths in bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct UnicodeString {
+    pub Length: u16,
+    pub MaximumLength: u16,
+    pub Buffer: Ptr<u16>,
+}
+
+impl UnicodeString {
+    pub const EMPTY: Self = UnicodeString { Length: 0, MaximumLength: 0, Buffer: Ptr::NULL };
+
+    /// The code units, read from the driver's memory.
+    pub fn units(self) -> Vec<u16> {
+        if self.Buffer.is_null() {
+            return Vec::new();
+        }
+        self.Buffer.to_vec(usize::from(self.Length / 2))
+    }
+
+    pub fn text(self) -> String {
+        String::from_utf16_lossy(&self.units())
+    }
+}
+
+/// `ANSI_STRING`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct AnsiString {
+    pub Length: u16,
+    pub MaximumLength: u16,
+    pub Buffer: Ptr<u8>,
+}
+
+/// A counted string in memory of the lab's own, as drivers are handed them.
+pub struct OwnedUnicode {
+    units: Vec<u16>,
+    header: Box<UnicodeString>,
+}
+
+impl OwnedUnicode {
+    pub fn new(text: &str) -> Self {
+        let mut units: Vec<u16> = text.encode_utf16().chain([0]).collect();
+        let length = (units.len() - 1) as u16 * 2;
+        let header = Box::new(UnicodeString {
+            Length: length,
+            MaximumLength: length + 2,
+            Buffer: Ptr::new(units.as_mut_ptr()),
+        });
+        OwnedUnicode { units, header }
+    }
+
+    /// The structure to hand to a driver; valid while `self` lives.
+    pub fn pointer(&self) -> Ptr<UnicodeString> {
+        debug_assert_eq!(self.header.Buffer.address(), self.units.as_ptr() as u64);
+        Ptr::new(core::ptr::from_ref(&*self.header).cast_mut())
+    }
+
+    pub fn value(&self) -> UnicodeString {
+        *self.header
+    }
+}
+
+/// `DRIVER_OBJECT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DriverObject {
+    pub Type: i16,
+    pub Size: i16,
+    pub DeviceObject: Ptr<DeviceObject>,
+    pub Flags: u32,
+    pub DriverStart: u64,
+    pub DriverSize: u32,
+    pub DriverSection: u64,
+    pub DriverExtension: Ptr<DriverExtension>,
+    pub DriverName: UnicodeString,
+    pub HardwareDatabase: Ptr<UnicodeString>,
+    pub FastIoDispatch: u64,
+    pub DriverInit: u64,
+    pub DriverStartIo: u64,
+    pub DriverUnload: u64,
+    pub MajorFunction: [u64; 28],
+}
+
+/// `DRIVER_EXTENSION`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DriverExtension {
+    pub DriverObject: Ptr<DriverObject>,
+    pub AddDevice: u64,
+    pub Count: u32,
+    pub ServiceKeyName: UnicodeString,
+}
+
+/// `DEVICE_OBJECT`.
+#[repr(C, align(16))]
+#[derive(Clone, Copy)]
+pub struct DeviceObject {
+    pub Type: i16,
+    pub Size: u16,
+    pub ReferenceCount: i32,
+    pub DriverObject: Ptr<DriverObject>,
+    pub NextDevice: Ptr<DeviceObject>,
+    pub AttachedDevice: Ptr<DeviceObject>,
+    pub CurrentIrp: u64,
+    pub Timer: u64,
+    pub Flags: u32,
+    pub Characteristics: u32,
+    pub Vpb: u64,
+    pub DeviceExtension: Ptr<u8>,
+    pub DeviceType: u32,
+    pub StackSize: i8,
+    pub Queue: [u64; 9],
+    pub AlignmentRequirement: u32,
+    pub DeviceQueue: [u64; 5],
+    pub Dpc: KDpc,
+    pub ActiveThreadCount: u32,
+    pub SecurityDescriptor: u64,
+    pub DeviceLock: KEvent,
+    pub SectorSize: u16,
+    pub Spare1: u16,
+    pub DeviceObjectExtension: u64,
+    pub Reserved: u64,
+}
+
+/// `IO_STATUS_BLOCK`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct IoStatusBlock {
+    pub Status: NtStatus,
+    pub Information: u64,
+}
+
+/// `IRP`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Irp {
+    pub Type: i16,
+    pub Size: u16,
+    pub MdlAddress: Ptr<Mdl>,
+    pub Flags: u32,
+    pub SystemBuffer: Ptr<u8>,
+    pub ThreadListEntry: ListEntry,
+    pub IoStatus: IoStatusBlock,
+    pub RequestorMode: i8,
+    pub PendingReturned: u8,
+    pub StackCount: i8,
+    pub CurrentLocation: i8,
+    pub Cancel: u8,
+    pub CancelIrql: u8,
+    pub ApcEnvironment: i8,
+    pub AllocationFlags: u8,
+    pub UserIosb: u64,
+    pub UserEvent: u64,
+    pub Overlay: [u64; 2],
+    pub CancelRoutine: u64,
+    pub UserBuffer: Ptr<u8>,
+    pub DriverContext: [u64; 4],
+    pub Thread: u64,
+    pub AuxiliaryBuffer: u64,
+    pub ListEntry: ListEntry,
+    pub CurrentStackLocation: Ptr<IoStackLocation>,
+    pub OriginalFileObject: Ptr<FileObject>,
+    pub TailRest: u64,
+}
+
+/// `IO_STACK_LOCATION`. The parameters are those of device control where the names differ.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct IoStackLocation {
+    pub MajorFunction: u8,
+    pub MinorFunction: u8,
+    pub Flags: u8,
+    pub Control: u8,
+    /// `OutputBufferLength`; of reads and writes `Length`.
+    pub OutputBufferLength: u64,
+    pub InputBufferLength: u64,
+    /// `IoControlCode`; of reads and writes `ByteOffset`.
+    pub IoControlCode: u64,
+    pub Type3InputBuffer: Ptr<u8>,
+    pub DeviceObject: Ptr<DeviceObject>,
+    pub FileObject: Ptr<FileObject>,
+    pub CompletionRoutine: u64,
+    pub Context: u64,
+}
+
+/// `FILE_OBJECT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct FileObject {
+    pub Type: i16,
+    pub Size: i16,
+    pub DeviceObject: Ptr<DeviceObject>,
+    pub Vpb: u64,
+    pub FsContext: u64,
+    pub FsContext2: u64,
+    pub SectionObjectPointer: u64,
+    pub PrivateCacheMap: u64,
+    pub FinalStatus: i32,
+    pub RelatedFileObject: u64,
+    pub LockOperation: u8,
+    pub DeletePending: u8,
+    pub ReadAccess: u8,
+    pub WriteAccess: u8,
+    pub DeleteAccess: u8,
+    pub SharedRead: u8,
+    pub SharedWrite: u8,
+    pub SharedDelete: u8,
+    pub Flags: u32,
+    pub FileName: UnicodeString,
+    pub CurrentByteOffset: i64,
+    pub Waiters: u32,
+    pub Busy: u32,
+    pub LastLock: u64,
+    pub Lock: KEvent,
+    pub Event: KEvent,
+    pub CompletionContext: u64,
+    pub IrpListLock: u64,
+    pub IrpList: ListEntry,
+    pub FileObjectExtension: u64,
+}
+
+/// `MDL`; the page numbers that follow it hold page addresses here.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Mdl {
+    pub Next: Ptr<Mdl>,
+    pub Size: i16,
+    pub MdlFlags: u16,
+    pub Process: u64,
+    pub MappedSystemVa: Ptr<u8>,
+    pub StartVa: u64,
+    pub ByteCount: u32,
+    pub ByteOffset: u32,
+}
+
+/// `KEVENT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct KEvent {
+    pub Header: DispatcherHeader,
+}
+
+/// `KTIMER`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct KTimer {
+    pub Header: DispatcherHeader,
+    pub DueTime: u64,
+    pub TimerListEntry: ListEntry,
+    pub Dpc: Ptr<KDpc>,
+    pub Processor: u16,
+    pub TimerType: u16,
+    pub Period: u32,
+}
+
+/// `KDPC`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct KDpc {
+    pub Type: u8,
+    pub Importance: u8,
+    pub Number: u16,
+    pub DpcListEntry: u64,
+    pub ProcessorHistory: u64,
+    pub DeferredRoutine: u64,
+    pub DeferredContext: u64,
+    pub SystemArgument1: u64,
+    pub SystemArgument2: u64,
+    /// Not null while the DPC is queued.
+    pub DpcData: u64,
+}
+
+/// `KMUTANT`, which is `KMUTEX`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct KMutant {
+    pub Header: DispatcherHeader,
+    pub MutantListEntry: ListEntry,
+    pub OwnerThread: u64,
+    pub Abandoned: u8,
+    pub ApcDisable: u8,
+}
+
+/// `KSEMAPHORE`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct KSemaphore {
+    pub Header: DispatcherHeader,
+    pub Limit: i32,
+}
+
+// Sizes and offsets as measured over the WDK's headers.
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<DispatcherHeader>() == 0x18);
+    assert!(size_of::<DriverObject>() == 0x150);
+    assert!(offset_of!(DriverObject, DriverUnload) == 0x68);
+    assert!(offset_of!(DriverObject, MajorFunction) == 0x70);
+    assert!(size_of::<DriverExtension>() == 0x28);
+    assert!(size_of::<DeviceObject>() == 0x150);
+    assert!(offset_of!(DeviceObject, DeviceExtension) == 0x40);
+    assert!(offset_of!(DeviceObject, AlignmentRequirement) == 0x98);
+    assert!(offset_of!(DeviceObject, Dpc) == 0xc8);
+    assert!(offset_of!(DeviceObject, DeviceLock) == 0x118);
+    assert!(size_of::<Irp>() == 0xd0);
+    assert!(offset_of!(Irp, IoStatus) == 0x30);
+    assert!(offset_of!(Irp, CancelRoutine) == 0x68);
+    assert!(offset_of!(Irp, CurrentStackLocation) == 0xb8);
+    assert!(size_of::<IoStackLocation>() == 0x48);
+    assert!(offset_of!(IoStackLocation, DeviceObject) == 0x28);
+    assert!(size_of::<FileObject>() == 0xd8);
+    assert!(offset_of!(FileObject, FileName) == 0x58);
+    assert!(size_of::<Mdl>() == 0x30);
+    assert!(size_of::<KEvent>() == 0x18);
+    assert!(size_of::<KTimer>() == 0x40);
+    assert!(size_of::<KDpc>() == 0x40);
+    assert!(size_of::<KMutant>() == 0x38);
+    assert!(size_of::<KSemaphore>() == 0x20);
+};
+
+/// A zeroed value of a structure of plain integers and pointers.
+pub fn zeroed<T: Plain>() -> T {
+    // SAFETY: `Plain` types are valid when all bytes are zero.
+    unsafe { core::mem::zeroed() }
+}
+
+/// Structures made of integers and addresses only.
+///
+/// # Safety
+/// All-zero bytes must be a valid value.
+pub unsafe trait Plain: Copy {}
+macro_rules! plain {
+    ($($t:ty),*) => { $(
+        // SAFETY: made of integers and addresses.
+        unsafe impl Plain for $t {}
+    )* };
+}
+plain!(DriverObject, DriverExtension, DeviceObject, Irp, IoStackLocation, FileObject, Mdl, KEvent, KTimer, KDpc);

@@ -134,6 +134,11 @@ impl Reports {
         lock(&self.violations).clone()
     }
 
+    /// The newest violation in words; why the lab stopped, if it has.
+    pub fn last(&self) -> String {
+        lock(&self.violations).last().map(|violation| violation.what.clone()).unwrap_or_default()
+    }
+
     pub fn count(&self) -> usize {
         lock(&self.violations).len()
     }

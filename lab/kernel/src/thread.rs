@@ -11,11 +11,12 @@ use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
-use crate::call::Frame;
+use crate::call::{self, Frame};
 use crate::fault;
 use crate::kernel::Kernel;
 use crate::nt::PASSIVE_LEVEL;
 use crate::ptr::Ptr;
+use crate::report;
 
 /// Locks held by one thread that a report can name; more are only counted.
 pub(crate) const NAMED_LOCKS: usize = 8;
@@ -56,6 +57,8 @@ pub(crate) struct ThreadPage {
     pub innermost: Cell<*const Frame>,
     pub kernel: Cell<*const Kernel>,
     stopped: Cell<*const AtomicBool>,
+    /// Set on a thread whose driver has gone: it may not return into the image.
+    doomed: Cell<*const AtomicBool>,
     pub held: [Cell<HeldLock>; NAMED_LOCKS],
     pub fault: UnsafeCell<fault::Fault>,
     pub thread_object: Cell<u64>,
@@ -80,6 +83,16 @@ impl ThreadPage {
         unsafe { &*self.stopped.get() }.load(Ordering::Relaxed)
     }
 
+    fn doomed(&self) -> bool {
+        // SAFETY: set by `as_driver_thread` for as long as the flag lives; otherwise to a static.
+        unsafe { &*self.doomed.get() }.load(Ordering::Relaxed)
+    }
+
+    /// Whether this thread may not go back into the image that it came from.
+    pub fn must_leave(&self) -> bool {
+        !self.innermost.get().is_null() && (self.stopped() || self.doomed())
+    }
+
     /// What the thread is doing, innermost first.
     pub fn doing(&self) -> Vec<String> {
         let mut frame = self.innermost.get();
@@ -96,7 +109,7 @@ impl ThreadPage {
     }
 }
 
-static NEVER_STOPPED: AtomicBool = AtomicBool::new(false);
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     static PAGE: Cell<*const ThreadPage> = const { Cell::new(core::ptr::null()) };
@@ -163,7 +176,8 @@ impl Registration {
             critical_regions: Cell::new(0),
             innermost: Cell::new(core::ptr::null()),
             kernel: Cell::new(core::ptr::null()),
-            stopped: Cell::new(&raw const NEVER_STOPPED),
+            stopped: Cell::new(&raw const NEVER),
+            doomed: Cell::new(&raw const NEVER),
             held: [const { Cell::new(HeldLock { lock: 0, caller: 0 }) }; NAMED_LOCKS],
             fault: UnsafeCell::new(fault::Fault::NONE),
             thread_object: Cell::new(core::ptr::from_ref(&*thread_object) as u64),
@@ -225,13 +239,22 @@ fn enter_other<R>(kernel: &Arc<Kernel>, body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// Runs `body` with `object` as the current thread's kernel object, for threads that a driver created.
-pub(crate) fn as_thread_object<R>(object: u64, body: impl FnOnce() -> R) -> R {
+/// Runs `body` as a thread that a driver created: with `object` as its kernel object, and `doomed` to say
+/// that its driver has gone.
+pub(crate) fn as_driver_thread<R>(object: u64, doomed: &AtomicBool, body: impl FnOnce() -> R) -> R {
     let page = page();
     let previous = page.current_thread.replace(object);
+    page.doomed.set(doomed);
     let result = body();
+    page.doomed.set(&raw const NEVER);
     page.current_thread.set(previous);
     result
+}
+
+/// Ends the call into an image that this thread is in; see [`ThreadPage::must_leave`].
+pub(crate) fn leave_for_good() -> ! {
+    let why = if page().stopped() { call::LEAVE_STOPPED } else { call::LEAVE_THREAD };
+    report::leave(why)
 }
 
 /// The kernel that this thread has entered.

@@ -1,6 +1,6 @@
 //! `postern driver`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use comfy_table::Cell;
@@ -51,15 +51,8 @@ pub fn run(context: &Context, command: Command) -> Result<Exit> {
 }
 
 fn load(context: &Context, image: Option<PathBuf>, name: Option<String>) -> Result<Exit> {
-    let (bytes, default_name) = match &image {
-        Some(path) => {
-            let bytes = std::fs::read(path)
-                .map_err(|error| Failure::new(format!("cannot read the image {}: {error}", path.display())))?;
-            (bytes, path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()))
-        }
-        None => (embedded()?, postern_protocol::SERVICE_NAME.to_owned()),
-    };
-    let service = name.unwrap_or(default_name);
+    let bytes = image_bytes(image.as_deref())?;
+    let service = name.unwrap_or_else(|| service_name(image.as_deref()));
     let driver: Driver =
         context.client()?.call(&Request::DriverLoad { service, image: Hex(bytes) }).map_err(Failure::from).map_err(
             |failure| match &image {
@@ -69,18 +62,32 @@ fn load(context: &Context, image: Option<PathBuf>, name: Option<String>) -> Resu
         )?;
     context.output.print(&driver, |driver| {
         format!(
-            "loaded {} at {:#x}, {} bytes, in {:.2} ms",
+            "loaded {} at {:#x}, {} bytes, {} registrations, in {:.2} ms",
             driver.service,
             driver.base,
             count(driver.size),
-            driver.load_milliseconds
+            driver.registrations.len(),
+            driver.load_milliseconds.unwrap_or_default()
         )
     })?;
     Ok(Exit::Success)
 }
 
-fn embedded() -> Result<Vec<u8>> {
-    Err(Failure::usage("this program carries no driver image").help("name one with --image FILE"))
+/// The bytes of an image: the Postern driver that this program carries, unless a file is named.
+pub fn image_bytes(image: Option<&Path>) -> Result<Vec<u8>> {
+    match image {
+        Some(path) => std::fs::read(path)
+            .map_err(|error| Failure::new(format!("cannot read the image {}: {error}", path.display()))),
+        None => Ok(postern_image::POSTERN_SYS.to_vec()),
+    }
+}
+
+/// The name of the service that an image becomes, if no other is given.
+pub fn service_name(image: Option<&Path>) -> String {
+    match image.and_then(Path::file_stem) {
+        Some(stem) => stem.to_string_lossy().into_owned(),
+        None => postern_protocol::SERVICE_NAME.to_owned(),
+    }
 }
 
 fn unload(context: &Context, service: String) -> Result<Exit> {
@@ -95,10 +102,14 @@ pub fn describe_unloaded(unloaded: &Unloaded) -> String {
     for line in &unloaded.receipt {
         text += &format!("  {line}\n");
     }
-    text += &format!("unloaded {} in {:.2} ms", unloaded.service, unloaded.milliseconds);
+    text += &format!(
+        "unloaded {} in {:.2} ms, {} registrations before",
+        unloaded.service, unloaded.milliseconds, unloaded.registrations
+    );
     match &unloaded.violations[..] {
-        [] => text + ": nothing left behind, no late call\n",
-        some => text + &format!(": {} found\n", some.len()) + &describe_violations(some),
+        [] if unloaded.is_clean() => text + ": nothing left behind, no late call\n",
+        [] => text + ": its own receipt is not complete\n",
+        some => text + &format!(": the lab found {}\n", some.len()) + &describe_violations(some),
     }
 }
 

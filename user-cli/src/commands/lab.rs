@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::lab::client::Client;
-use crate::lab::host::Settings;
+use crate::lab::host::{Bfe, Settings};
 use crate::lab::message::{Fault, Occurrences, Request};
 use crate::lab::status::{Status, Stopped, Violation};
 use crate::lab::{daemon, server};
@@ -32,6 +32,8 @@ pub enum Command {
     Stop,
     /// Tells whether the lab runs, and what is in it
     Status,
+    /// Starts or stops the base filtering engine, as a system does when it comes up or goes down
+    Bfe { state: Bfe },
     /// Makes a kernel function fail
     #[command(after_help = "Examples:
   postern lab inject --function FwpsCalloutUnregisterById0 --status STATUS_DEVICE_BUSY --times 3
@@ -80,6 +82,10 @@ pub fn run(context: &Context, command: Command) -> Result<Exit> {
         }
         Command::Stop => stop(context),
         Command::Status => show_status(context),
+        Command::Bfe { state } => {
+            context.client()?.call::<()>(&Request::SetBfeRunning(state == Bfe::Running))?;
+            Ok(Exit::Success)
+        }
         Command::Inject(inject) => inject.run(context),
         Command::Log => {
             let log: Vec<String> = context.client()?.call(&Request::Log)?;

@@ -1,6 +1,6 @@
 //! `postern replay`.
 
-use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -12,7 +12,7 @@ use crate::filter::address::Addresses;
 use crate::filter::app_id;
 use crate::filter::protocol::Protocol;
 use crate::lab::message::Request;
-use crate::output::{count, lines, table, verdict};
+use crate::output::{ProgressLine, count, lines, table, verdict};
 use crate::replay::{Direction, FilterName, Progress, Replay, Summary};
 
 #[derive(Debug, Args)]
@@ -61,37 +61,15 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
         flows: arguments.verbose,
     };
     let mut line = ProgressLine::default();
-    let summary: Summary =
-        context.client()?.call_with_progress(&Request::Replay(replay), |progress| line.show(progress))?;
+    let summary: Summary = context.client()?.call_with_progress(&Request::Replay(replay), |progress: Progress| {
+        let rate = progress.packets as f64 / progress.seconds;
+        line.show(|| format!("{} packets, {} a second", count(progress.packets), count(rate as u64)));
+    })?;
     line.end();
     context.output.print(&summary, describe)?;
     match &summary.damage {
         None => Ok(Exit::Success),
         Some(damage) => Err(Failure::new(damage).help("what comes before was replayed; capture again for the rest")),
-    }
-}
-
-/// One line on a terminal's standard error, written over and over.
-#[derive(Default)]
-struct ProgressLine {
-    shown: bool,
-}
-
-impl ProgressLine {
-    fn show(&mut self, progress: Progress) {
-        let mut stderr = std::io::stderr();
-        if stderr.is_terminal() {
-            let rate = progress.packets as f64 / progress.seconds;
-            // Nothing depends on it.
-            let _ = write!(stderr, "\r{} packets, {} a second ", count(progress.packets), count(rate as u64));
-            self.shown = true;
-        }
-    }
-
-    fn end(&self) {
-        if self.shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
     }
 }
 
@@ -101,12 +79,12 @@ fn describe(summary: &Summary) -> String {
         let rows = summary.flow_list.iter().map(|flow| {
             [
                 Cell::new(Protocol(flow.protocol)),
-                Cell::new(flow.local),
+                Cell::new(endpoint(flow.protocol, flow.local, "type")),
                 Cell::new(match flow.direction {
                     Direction::Outbound => "->",
                     Direction::Inbound => "<-",
                 }),
-                Cell::new(flow.remote),
+                Cell::new(endpoint(flow.protocol, flow.remote, "code")),
                 verdict(if flow.permitted { "permit" } else { "block" }, flow.permitted),
                 Cell::new(&flow.layer),
                 Cell::new(filter_name(flow.filter.as_ref())),
@@ -147,6 +125,15 @@ fn describe(summary: &Summary) -> String {
         if summary.threads == 1 { "thread" } else { "threads" }
     );
     text
+}
+
+/// With the port, where the protocol has ports; for ICMP with what stands in the port's place.
+fn endpoint(protocol: u8, endpoint: SocketAddr, icmp: &str) -> String {
+    match Protocol(protocol) {
+        Protocol::ICMP | Protocol::ICMPV6 => format!("{} {icmp} {}", endpoint.ip(), endpoint.port()),
+        protocol if protocol.has_ports() => endpoint.to_string(),
+        _ => endpoint.ip().to_string(),
+    }
 }
 
 fn filter_name(filter: Option<&FilterName>) -> String {

@@ -4,13 +4,10 @@ use std::cell::RefCell;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 use super::address::{Address, is_trusted};
-use super::message::{EngineCall, Greeting, Refusal, Reply, Request, VERSION};
-use crate::engine::{Access, EngineError, FilterEngine};
+use super::message::{Greeting, Refusal, Reply, Request, VERSION};
 use crate::failure::{Exit, Failure, Result};
 use crate::status;
 
@@ -122,103 +119,4 @@ fn broken(reason: &dyn std::fmt::Display) -> CallError {
         Failure::new(format!("the connection to the lab broke: {reason}"))
             .help("`postern lab status` tells whether it still runs, and where its log is"),
     )
-}
-
-/// The filter engine of a lab.
-pub struct LabEngine {
-    client: Client,
-    session: u64,
-}
-
-impl LabEngine {
-    /// `FwpmEngineOpen0`.
-    pub fn open(client: Client, session: Session) -> Result<LabEngine, EngineError> {
-        let session = client.call(&Request::EngineOpen(session)).map_err(|error| refused("FwpmEngineOpen0", error))?;
-        Ok(LabEngine { client, session })
-    }
-
-    fn call<T: DeserializeOwned>(&self, call: EngineCall) -> Result<T, EngineError> {
-        let function = call.function();
-        self.client.call(&Request::Engine { session: self.session, call }).map_err(|error| refused(function, error))
-    }
-}
-
-fn refused(function: &'static str, error: CallError) -> EngineError {
-    match error {
-        CallError::Refused(Refusal::Engine(error)) => EngineError::Refused { function, error },
-        other => EngineError::Unreachable(other.into()),
-    }
-}
-
-impl Drop for LabEngine {
-    fn drop(&mut self) {
-        // The lab closes it anyway when the connection ends.
-        let _: Result<(), _> = self.call(EngineCall::Close);
-    }
-}
-
-impl FilterEngine for LabEngine {
-    fn transaction_begin(&self, access: Access) -> Result<(), EngineError> {
-        self.call(EngineCall::TransactionBegin { read_only: access == Access::ReadOnly })
-    }
-
-    fn transaction_commit(&self) -> Result<(), EngineError> {
-        self.call(EngineCall::TransactionCommit)
-    }
-
-    fn transaction_abort(&self) -> Result<(), EngineError> {
-        self.call(EngineCall::TransactionAbort)
-    }
-
-    fn sessions(&self) -> Result<Vec<Session>, EngineError> {
-        self.call(EngineCall::Sessions)
-    }
-
-    fn provider_add(&self, provider: &Provider) -> Result<(), EngineError> {
-        self.call(EngineCall::ProviderAdd(provider.clone()))
-    }
-
-    fn provider_delete(&self, key: Uuid) -> Result<(), EngineError> {
-        self.call(EngineCall::ProviderDelete(key))
-    }
-
-    fn providers(&self) -> Result<Vec<Provider>, EngineError> {
-        self.call(EngineCall::Providers)
-    }
-
-    fn sublayer_add(&self, sublayer: &Sublayer) -> Result<(), EngineError> {
-        self.call(EngineCall::SublayerAdd(sublayer.clone()))
-    }
-
-    fn sublayer_delete(&self, key: Uuid) -> Result<(), EngineError> {
-        self.call(EngineCall::SublayerDelete(key))
-    }
-
-    fn sublayers(&self) -> Result<Vec<Sublayer>, EngineError> {
-        self.call(EngineCall::Sublayers)
-    }
-
-    fn callout_add(&self, callout: &Callout) -> Result<u32, EngineError> {
-        self.call(EngineCall::CalloutAdd(callout.clone()))
-    }
-
-    fn callout_delete(&self, key: Uuid) -> Result<(), EngineError> {
-        self.call(EngineCall::CalloutDelete(key))
-    }
-
-    fn callouts(&self) -> Result<Vec<Callout>, EngineError> {
-        self.call(EngineCall::Callouts)
-    }
-
-    fn filter_add(&self, filter: &Filter) -> Result<u64, EngineError> {
-        self.call(EngineCall::FilterAdd(filter.clone()))
-    }
-
-    fn filter_delete(&self, key: Uuid) -> Result<(), EngineError> {
-        self.call(EngineCall::FilterDelete(key))
-    }
-
-    fn filters(&self) -> Result<Vec<Filter>, EngineError> {
-        self.call(EngineCall::Filters)
-    }
 }

@@ -1,18 +1,24 @@
 //! The lab's kernel and filter engine, as the server offers them to clients.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use postern_engine::objects::Session;
-use postern_engine::{Engine, FwpError, SessionId};
+use postern_engine::{Decision, SessionId, layers};
+use postern_lab::{Config, DriverInfo, EngineError, Lab, LoadError, NtStatus, Traffic, UnloadError};
 use serde_json::Value;
 
 use super::address::Address;
-use super::message::{EngineCall, Fault, Refusal};
+use super::message::{EngineCall, Fault, Occurrences, Refusal};
 use super::status::{Driver, Status, Stopped, Unloaded, Violation};
+use crate::capture::Transport;
 use crate::failure::{Failure, Result};
-use crate::replay::{Connection, Progress, Replay, Summary, Verdict};
+use crate::filter::address::Addresses;
+use crate::replay::{
+    Connection, Counts, Direction, FilterName, Flow, Judge, Judgement, LayerCount, Locality, Oriented, Progress,
+    Replay, Summary, Verdict, run,
+};
 
 /// How a lab is started.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,133 +41,377 @@ impl Settings {
     }
 }
 
-/// How long a client waits for another's transaction, as `FWPM_SESSION0.txnWaitTimeoutInMSec` is documented by default.
-const TRANSACTION_WAIT: Duration = Duration::from_secs(15);
-
+/// The lab of this process.
 pub struct Host {
-    engine: Mutex<Engine>,
+    lab: Lab,
     begun: Instant,
 }
 
 impl Host {
-    pub fn start(_settings: &Settings) -> Result<Host> {
-        Ok(Host { engine: Mutex::new(Engine::new()), begun: Instant::now() })
+    pub fn start(settings: &Settings) -> Result<Host> {
+        let config = Config { bfe_running: settings.bfe == Bfe::Running, ..Config::default() };
+        Ok(Host { lab: Lab::start(config), begun: Instant::now() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Engine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn session_open(&self, session: Session) -> Result<SessionId, Refusal> {
+        Ok(self.lab.engine().session_open(session)?)
     }
 
-    /// Does what needs the transaction lock, as soon as no other session has it.
-    fn wait<T>(&self, mut attempt: impl FnMut(&mut Engine) -> Result<T, FwpError>) -> Result<T, FwpError> {
-        let begun = Instant::now();
-        loop {
-            match attempt(&mut self.lock()) {
-                Err(FwpError::Timeout) if begun.elapsed() < TRANSACTION_WAIT => {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                result => return result,
-            }
-        }
-    }
-
-    pub fn session_open(&self, session: Session) -> Result<SessionId, FwpError> {
-        self.lock().session_open(session)
-    }
-
+    /// For a client that has gone.
     pub fn session_close(&self, session: SessionId) {
-        let _ = self.wait(|engine| engine.session_close(session, &mut ()));
+        if let Err(error) = self.lab.engine().session_close(session) {
+            eprintln!("a session that its client left could not be closed: {error}");
+        }
     }
 
     pub fn engine(&self, session: SessionId, call: EngineCall) -> Result<Value, Refusal> {
-        fn value(of: impl serde::Serialize) -> Result<Value, Refusal> {
-            serde_json::to_value(of).map_err(|error| Failure::new(error).into())
-        }
+        let engine = self.lab.engine();
         match call {
-            EngineCall::Close => value(self.wait(|engine| engine.session_close(session, &mut ()))?),
-            EngineCall::TransactionBegin { read_only } => {
-                value(self.wait(|engine| engine.transaction_begin(session, read_only))?)
+            EngineCall::Close => value(engine.session_close(session)?),
+            EngineCall::TransactionBegin { read_only } => value(engine.transaction_begin(session, read_only)?),
+            EngineCall::TransactionCommit => value(engine.transaction_commit(session)?),
+            EngineCall::TransactionAbort => value(engine.transaction_abort(session)?),
+            EngineCall::Sessions => {
+                engine.read(|engine| value(engine.sessions().map(|(_, session)| session).collect::<Vec<_>>()))?
             }
-            EngineCall::TransactionCommit => value(self.lock().transaction_commit(session, &mut ())?),
-            EngineCall::TransactionAbort => value(self.lock().transaction_abort(session, &mut ())?),
-            EngineCall::Sessions => value(self.lock().sessions().map(|(_, session)| session).collect::<Vec<_>>()),
-            EngineCall::ProviderAdd(provider) => {
-                value(self.wait(|engine| engine.provider_add(session, provider.clone()))?)?;
-                value(())
+            EngineCall::ProviderAdd(provider) => value(engine.provider_add(session, provider).map(drop)?),
+            EngineCall::ProviderDelete(key) => value(engine.provider_delete(session, key)?),
+            EngineCall::Providers => {
+                engine.read(|engine| value(engine.view(Some(session)).providers().collect::<Vec<_>>()))?
             }
-            EngineCall::ProviderDelete(key) => value(self.wait(|engine| engine.provider_delete(session, key))?),
-            EngineCall::Providers => value(self.lock().view(Some(session)).providers().collect::<Vec<_>>()),
-            EngineCall::SublayerAdd(sublayer) => {
-                value(self.wait(|engine| engine.sublayer_add(session, sublayer.clone()))?)?;
-                value(())
+            EngineCall::SublayerAdd(sublayer) => value(engine.sublayer_add(session, sublayer).map(drop)?),
+            EngineCall::SublayerDelete(key) => value(engine.sublayer_delete(session, key)?),
+            EngineCall::Sublayers => {
+                engine.read(|engine| value(engine.view(Some(session)).sublayers().collect::<Vec<_>>()))?
             }
-            EngineCall::SublayerDelete(key) => value(self.wait(|engine| engine.sublayer_delete(session, key))?),
-            EngineCall::Sublayers => value(self.lock().view(Some(session)).sublayers().collect::<Vec<_>>()),
-            EngineCall::CalloutAdd(callout) => value(self.wait(|engine| engine.callout_add(session, callout.clone()))?),
-            EngineCall::CalloutDelete(key) => value(self.wait(|engine| engine.callout_delete(session, key))?),
-            EngineCall::Callouts => value(self.lock().view(Some(session)).callouts().collect::<Vec<_>>()),
-            EngineCall::FilterAdd(filter) => {
-                value(self.wait(|engine| engine.filter_add(session, filter.clone(), &mut ()))?)
+            EngineCall::CalloutAdd(callout) => value(engine.callout_add(session, callout)?),
+            EngineCall::CalloutDelete(key) => value(engine.callout_delete(session, key)?),
+            EngineCall::Callouts => {
+                engine.read(|engine| value(engine.view(Some(session)).callouts().collect::<Vec<_>>()))?
             }
-            EngineCall::FilterDelete(key) => {
-                value(self.wait(|engine| engine.filter_delete_by_key(session, key, &mut ()))?)
+            EngineCall::FilterAdd(filter) => value(engine.filter_add(session, filter)?),
+            EngineCall::FilterDelete(key) => value(engine.filter_delete_by_key(session, key)?),
+            EngineCall::Filters => {
+                engine.read(|engine| value(engine.view(Some(session)).filters().collect::<Vec<_>>()))?
             }
-            EngineCall::Filters => value(self.lock().view(Some(session)).filters().collect::<Vec<_>>()),
         }
     }
 
     pub fn status(&self, address: &Address) -> Status {
-        let engine = self.lock();
+        let counts = self.lab.engine().read(|engine| (engine.view(None).filters().count(), engine.sessions().count()));
         Status {
             process_id: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.begun.elapsed().as_secs(),
             log: address.log().exists().then(|| address.log()),
-            bfe_running: true,
-            drivers: Vec::new(),
-            filters: engine.view(None).filters().count(),
-            sessions: engine.sessions().count(),
-            violations: 0,
-            stopped: false,
+            bfe_running: counts.is_ok(),
+            drivers: self.lab.drivers().into_iter().map(Driver::from).collect(),
+            filters: counts.map_or(0, |(filters, _)| filters),
+            sessions: counts.map_or(0, |(_, sessions)| sessions),
+            violations: self.lab.violations().len(),
+            stopped: self.lab.stopped(),
         }
     }
 
-    pub fn load(&self, _service: &str, _image: &[u8]) -> Result<Driver> {
-        Err(Failure::new("this lab has no kernel"))
+    pub fn set_bfe_running(&self, running: bool) {
+        self.lab.set_bfe_running(running);
     }
 
-    pub fn unload(&self, _service: &str) -> Result<Unloaded> {
-        Err(Failure::new("this lab has no kernel"))
+    pub fn load(&self, service: &str, image: &[u8]) -> Result<Driver> {
+        let begun = Instant::now();
+        let info = self.lab.load(service, image).map_err(|error| {
+            let failure = Failure::new(format!("cannot load {service}: {error}"));
+            match error {
+                LoadError::DriverEntry { report, .. } => failure.help(printed(&report.log)),
+                LoadError::AlreadyLoaded(_) => failure,
+                LoadError::Stopped(_) => failure.help(AFTER_BUG_CHECK),
+                LoadError::Name(_) => failure.help("give it a name with --name"),
+                LoadError::Image(_) => failure.help("the image must be a whole 64-bit kernel driver"),
+            }
+        })?;
+        let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
+        Ok(Driver { load_milliseconds: Some(milliseconds), ..Driver::from(info) })
+    }
+
+    /// Unloads a driver and looks what it left. Traffic goes on meanwhile.
+    pub fn unload(&self, service: &str) -> Result<Unloaded> {
+        let report = self.lab.unload(service).map_err(|error| {
+            let failure = Failure::new(format!("cannot unload {service}: {error}"));
+            match error {
+                UnloadError::NotLoaded(_) => failure.help("`postern lab status` shows the drivers that are loaded"),
+                UnloadError::Stopped(_) => failure.help(AFTER_BUG_CHECK),
+                UnloadError::NoUnloadRoutine(_) | UnloadError::Pending { .. } => failure,
+            }
+        })?;
+        Ok(Unloaded {
+            service: report.service,
+            milliseconds: report.duration.as_secs_f64() * 1e3,
+            registrations: report.registrations.len(),
+            receipt: report.log,
+            violations: report.violations.iter().map(Violation::from).collect(),
+        })
     }
 
     /// Unloads every driver, the last loaded first.
     pub fn unload_all(&self) -> Stopped {
-        Stopped { unloaded: Vec::new(), refused: Vec::new(), filters: self.lock().view(None).filters().count() }
+        let mut stopped = Stopped { unloaded: Vec::new(), refused: Vec::new(), filters: 0 };
+        for driver in self.lab.drivers().into_iter().rev() {
+            match self.unload(&driver.service) {
+                Ok(unloaded) => stopped.unloaded.push(unloaded),
+                Err(failure) => stopped.refused.push(failure.message),
+            }
+        }
+        let filters = self.lab.engine().read(|engine| engine.view(None).filters().count());
+        stopped.filters = filters.unwrap_or(0);
+        stopped
     }
 
-    pub fn device_control(&self, _: &str, _: u32, _: &[u8], _: usize) -> Result<Vec<u8>, Refusal> {
-        Err(Refusal::Status(0xC000_0034))
+    pub fn device_control(
+        &self,
+        device: &str,
+        code: u32,
+        input: &[u8],
+        output_length: usize,
+    ) -> Result<Vec<u8>, Refusal> {
+        let status = |status: NtStatus| Refusal::Status(status.0 as u32);
+        let file = self.lab.open(device).map_err(status)?;
+        file.device_io_control(code, input, output_length).map_err(status)
     }
 
-    pub fn replay(&self, _: &Replay, _: impl FnMut(Progress) -> ControlFlow<()>) -> Result<Summary> {
-        Err(Failure::new("this lab has no kernel"))
+    /// A source of made-up connections, for one thread.
+    pub fn traffic(&self) -> Source {
+        Source(self.lab.traffic())
     }
 
-    pub fn connect(&self, _: &Connection) -> Result<Verdict> {
-        Err(Failure::new("this lab has no kernel"))
+    pub fn inject(&self, fault: Fault) {
+        self.lab.inject_fault(postern_lab::Fault {
+            function: fault.function,
+            status: postern_lab::NtStatus(fault.status as i32),
+            occurrences: match fault.occurrences {
+                Occurrences::Next(times) => postern_lab::Occurrences::Next(times.into()),
+                Occurrences::Nth(at) => postern_lab::Occurrences::Nth(at.into()),
+            },
+        });
     }
-
-    pub fn accept(&self, _: &Connection) -> Result<Verdict> {
-        Err(Failure::new("this lab has no kernel"))
-    }
-
-    pub fn inject(&self, _: Fault) {}
 
     pub fn log(&self) -> Vec<String> {
-        Vec::new()
+        self.lab.debug_log()
     }
 
     pub fn violations(&self) -> Vec<Violation> {
-        Vec::new()
+        self.lab.violations().iter().map(Violation::from).collect()
+    }
+
+    pub fn connect(&self, connection: &Connection) -> Result<Verdict> {
+        Ok(self.verdict(self.lab.traffic().connect(&made_up(connection))))
+    }
+
+    pub fn accept(&self, connection: &Connection) -> Result<Verdict> {
+        Ok(self.verdict(self.lab.traffic().accept(&made_up(connection))))
+    }
+
+    fn verdict(&self, outcome: postern_lab::Outcome) -> Verdict {
+        Verdict {
+            permitted: outcome.decision == Decision::Permit,
+            layer: layer_name(outcome.layer),
+            filter: self.filter_names().name(outcome.filter_id),
+        }
+    }
+
+    fn filter_names(&self) -> FilterNames {
+        let names = self.lab.engine().read(|engine| {
+            engine.view(None).filters().map(|filter| (filter.id, filter.display.name.clone())).collect()
+        });
+        FilterNames(names.unwrap_or_default())
+    }
+
+    pub fn replay(&self, replay: &Replay, tell: impl FnMut(Progress) -> ControlFlow<()>) -> Result<Summary> {
+        let locality = match &replay.local[..] {
+            [] => Locality::find(&replay.path)?,
+            given => Locality::Given(
+                given.iter().map(|text| text.parse::<Addresses>()).collect::<Result<_, _>>().map_err(Failure::usage)?,
+            ),
+        };
+        let judge = || {
+            let mut traffic = self.lab.traffic();
+            traffic.set_app(replay.app.as_deref());
+            Player { traffic }
+        };
+        // A filter may be removed meanwhile, and should keep its name in the summary.
+        let names = self.filter_names();
+        let (counts, elapsed) = run(&replay.path, &locality, replay.threads, replay.repeat, replay.flows, judge, tell)?;
+        Ok(summarise(counts, elapsed.as_secs_f64(), replay.threads, &locality, &names))
+    }
+}
+
+/// Made-up connections of one thread, one after the other.
+pub struct Source(Traffic);
+
+impl Source {
+    pub fn begin(&mut self, connection: &Connection, inbound: bool) {
+        let connection = made_up(connection);
+        if inbound {
+            self.0.accept(&connection);
+        } else {
+            self.0.connect(&connection);
+        }
+    }
+
+    pub fn end_flows(&mut self) {
+        self.0.end_flows();
+    }
+}
+
+const AFTER_BUG_CHECK: &str = "`postern lab violations` tells what happened; stop the lab and start it again";
+
+fn printed(log: &[String]) -> String {
+    match log {
+        [] => "the driver printed nothing".to_owned(),
+        lines => format!("the driver printed: {}", lines.join(" | ")),
+    }
+}
+
+impl From<DriverInfo> for Driver {
+    fn from(info: DriverInfo) -> Driver {
+        Driver {
+            service: info.service,
+            base: info.base,
+            size: info.size.into(),
+            registrations: info.registrations,
+            open_handles: info.open_handles,
+            unload_pending: info.unload_pending,
+            load_milliseconds: None,
+        }
+    }
+}
+
+fn value(of: impl serde::Serialize) -> Result<Value, Refusal> {
+    serde_json::to_value(of).map_err(|error| Failure::new(error).into())
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Refusal {
+        match error {
+            EngineError::Fwp(error) => Refusal::Engine(error),
+            EngineError::BfeNotRunning => Failure::new("the base filtering engine is not running")
+                .help("start it with `postern lab bfe running`")
+                .into(),
+        }
+    }
+}
+
+impl From<&postern_lab::Violation> for Violation {
+    fn from(violation: &postern_lab::Violation) -> Violation {
+        Violation {
+            kind: violation.kind.to_string(),
+            driver: violation.driver.clone(),
+            what: violation.what.clone(),
+            place: violation.place.as_ref().map(ToString::to_string),
+            doing: violation.doing.clone(),
+            remedy: violation.remedy.clone(),
+        }
+    }
+}
+
+fn made_up(connection: &Connection) -> postern_lab::Connection<'_> {
+    postern_lab::Connection {
+        protocol: connection.protocol,
+        local: connection.local,
+        remote: connection.remote,
+        app: connection.app.as_deref(),
+    }
+}
+
+/// One thread's traffic of a replay.
+struct Player {
+    traffic: Traffic,
+}
+
+impl Judge for Player {
+    #[inline]
+    fn judge(&mut self, oriented: &Oriented<'_>) -> Judgement {
+        let packet = oriented.packet;
+        let (tcp_flags, icmp_id) = match packet.transport {
+            Transport::Tcp { flags, .. } => (flags, 0),
+            Transport::Icmp { id, .. } => (0, id),
+            Transport::Udp { .. } | Transport::None => (0, 0),
+        };
+        let outcome = self.traffic.packet(&postern_lab::Packet {
+            direction: match oriented.direction {
+                Direction::Outbound => postern_lab::Direction::Outbound,
+                Direction::Inbound => postern_lab::Direction::Inbound,
+            },
+            protocol: packet.protocol,
+            local: oriented.local,
+            remote: oriented.remote,
+            tcp_flags,
+            icmp_id,
+            fragment: packet.fragment.map(|fragment| postern_lab::Fragment {
+                identification: fragment.identification,
+                offset: fragment.offset,
+                more: fragment.more,
+            }),
+            bytes: packet.bytes,
+            payload: packet.payload,
+        });
+        Judgement {
+            layer: outcome.layer,
+            filter: outcome.filter_id,
+            permitted: outcome.decision == Decision::Permit,
+            new_flow: outcome.new_flow,
+        }
+    }
+}
+
+struct FilterNames(HashMap<u64, String>);
+
+impl FilterNames {
+    fn name(&self, id: Option<u64>) -> Option<FilterName> {
+        id.map(|id| FilterName { id, name: self.0.get(&id).cloned().unwrap_or_default() })
+    }
+}
+
+fn layer_name(id: u16) -> String {
+    layers::by_id(id).map_or_else(|| id.to_string(), |layer| layer.name.to_owned())
+}
+
+fn summarise(counts: Counts, seconds: f64, threads: usize, locality: &Locality, names: &FilterNames) -> Summary {
+    let total = |permitted| {
+        counts.judgements.iter().filter(|(judgement, _)| judgement.permitted == permitted).map(|(_, count)| count).sum()
+    };
+    Summary {
+        packets: counts.frames,
+        flows: counts.flows,
+        permitted: total(true),
+        blocked: total(false),
+        decisions: counts
+            .judgements
+            .iter()
+            .map(|(judgement, packets)| LayerCount {
+                layer: layer_name(judgement.layer),
+                filter: names.name(judgement.filter),
+                permitted: judgement.permitted,
+                packets: *packets,
+            })
+            .collect(),
+        skipped: counts.skipped,
+        seconds,
+        packets_per_second: counts.frames as f64 / seconds.max(f64::MIN_POSITIVE),
+        threads,
+        local: locality.describe(),
+        flow_list: counts
+            .new_flows
+            .into_iter()
+            .map(|flow| Flow {
+                protocol: flow.protocol,
+                local: flow.local,
+                remote: flow.remote,
+                direction: flow.direction,
+                permitted: flow.judgement.permitted,
+                layer: layer_name(flow.judgement.layer),
+                filter: names.name(flow.judgement.filter),
+            })
+            .collect(),
+        damage: counts.damage.map(|damage| damage.to_string()),
     }
 }

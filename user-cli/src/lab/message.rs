@@ -56,6 +56,7 @@ pub enum Request {
     Connect(Connection),
     Accept(Connection),
     Inject(Fault),
+    SetBfeRunning(bool),
     /// Answer: a list of lines.
     Log,
     /// Answer: a list of [`Violation`](super::status::Violation).

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod client;
 pub mod daemon;
+pub mod engine;
 pub mod host;
 pub mod message;
 pub mod server;

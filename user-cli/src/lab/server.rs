@@ -203,6 +203,10 @@ impl<'a> Client<'a> {
                 self.host.inject(fault);
                 value(())
             }
+            Request::SetBfeRunning(running) => {
+                self.host.set_bfe_running(running);
+                value(())
+            }
             Request::Log => value(self.host.log()),
             Request::Violations => value(self.host.violations()),
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use postern_core::receipt;
 use serde::{Deserialize, Serialize};
 
 /// A running lab.
@@ -28,7 +29,14 @@ pub struct Driver {
     /// Address and size of the image.
     pub base: u64,
     pub size: u64,
-    pub load_milliseconds: f64,
+    /// What it has registered with the filter engine.
+    pub registrations: Vec<String>,
+    pub open_handles: Vec<String>,
+    /// An unload was asked for, and waits for the handles to be closed.
+    pub unload_pending: bool,
+    /// When it has just been loaded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub load_milliseconds: Option<f64>,
 }
 
 /// What came of unloading a driver.
@@ -36,6 +44,8 @@ pub struct Driver {
 pub struct Unloaded {
     pub service: String,
     pub milliseconds: f64,
+    /// What the driver had registered with the filter engine before.
+    pub registrations: usize,
     /// What the driver printed meanwhile: its receipt.
     pub receipt: Vec<String>,
     /// What it left behind, and what it did wrong.
@@ -43,8 +53,14 @@ pub struct Unloaded {
 }
 
 impl Unloaded {
+    /// Nothing was left behind, and the driver does not say otherwise.
     pub fn is_clean(&self) -> bool {
-        self.violations.is_empty()
+        self.violations.is_empty() && !self.receipt.iter().any(|line| line.contains(receipt::INCOMPLETE))
+    }
+
+    /// Whether the driver counted everything it began as ended.
+    pub fn has_complete_receipt(&self) -> bool {
+        self.receipt.iter().any(|line| line.contains(receipt::COMPLETE))
     }
 }
 

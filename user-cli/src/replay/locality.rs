@@ -71,21 +71,19 @@ impl Locality {
         match self {
             Locality::Given(local) => {
                 let is_local = |address| local.iter().any(|set| set.contains(address));
-                if is_local(packet.source) {
-                    Some(Direction::Outbound)
-                } else if is_local(packet.destination) {
-                    Some(Direction::Inbound)
-                } else {
-                    None
-                }
+                Some(match (is_local(packet.source), is_local(packet.destination)) {
+                    (true, true) => client_rule(packet),
+                    (true, false) => Direction::Outbound,
+                    (false, true) => Direction::Inbound,
+                    (false, false) => return None,
+                })
             }
             Locality::Found(hosts) => Some(match packet.direction {
                 Some(LinkDirection::Outbound) => Direction::Outbound,
                 Some(LinkDirection::Inbound) => Direction::Inbound,
                 None if hosts.contains(&packet.source) => Direction::Outbound,
                 None if hosts.contains(&packet.destination) => Direction::Inbound,
-                None if is_from_client(packet) => Direction::Outbound,
-                None => Direction::Inbound,
+                None => client_rule(packet),
             }),
         }
     }
@@ -109,6 +107,11 @@ impl Locality {
 
 fn is_broadcast(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if address.is_broadcast())
+}
+
+/// The direction as the client of the flow sees it.
+fn client_rule(packet: &Packet<'_>) -> Direction {
+    if is_from_client(packet) { Direction::Outbound } else { Direction::Inbound }
 }
 
 /// Whether a packet goes from the client of its flow to the server. Both directions of a flow get opposite answers.

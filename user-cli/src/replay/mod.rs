@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use locality::Locality;
-pub use run::{Judge, Judgement, Oriented, run};
+pub use run::{Counts, Judge, Judgement, Oriented, run};
 pub use summary::{FilterName, Flow, LayerCount, Progress, Summary};
 
 /// What to replay, and how.

@@ -105,7 +105,7 @@ pub fn run<J: Judge>(
                             Err(error) => return Err(error),
                         }
                     }
-                    Ok(counts)
+                    Ok((counts, begun.elapsed()))
                 })
             })
             .collect();
@@ -126,12 +126,14 @@ pub fn run<J: Judge>(
             .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect::<Vec<_>>()
     });
-    let elapsed = begun.elapsed();
     let mut total = Counts::default();
-    for counts in results {
-        total.add(counts?);
+    let mut longest = Duration::ZERO;
+    for result in results {
+        let (counts, elapsed) = result?;
+        total.add(counts);
+        longest = longest.max(elapsed);
     }
-    Ok((total, elapsed))
+    Ok((total, longest))
 }
 
 impl Counts {

@@ -158,15 +158,17 @@ impl Callouts for Host<'_, '_> {
             unsafe { call_image(&context, DISPATCH_LEVEL, function, arguments) }
         };
         flows.leave(this.flow);
-        if result.is_ok() {
-            *out = ClassifyOut {
-                action: raw_out.actionType,
-                rights: raw_out.rights,
-                flags: raw_out.flags,
-                filter_id: raw_out.filterId,
-                out_context: raw_out.outContext,
-            };
+        if result.is_err() {
+            // The lab has stopped; what the function left half done is no answer.
+            return CalloutCall::NotOnThisFlow;
         }
+        *out = ClassifyOut {
+            action: raw_out.actionType,
+            rights: raw_out.rights,
+            flags: raw_out.flags,
+            filter_id: raw_out.filterId,
+            out_context: raw_out.outContext,
+        };
         CalloutCall::Called
     }
 

@@ -211,6 +211,12 @@ impl State {
         }
     }
 
+    /// What the image with this number has registered, a line each.
+    pub fn registrations(&self, image: u64) -> Vec<String> {
+        let callouts = self.callouts.all();
+        callouts.iter().filter(|callout| callout.owner.image == image).map(|callout| callout.name.clone()).collect()
+    }
+
     /// What the image with this number still has registered or open; asked when its driver has unloaded.
     pub fn left_behind(&self, image: u64) -> Vec<String> {
         let mut left: Vec<String> = self

@@ -1,0 +1,153 @@
+//! The filter engine of a lab, reached through its socket or in this process.
+
+use postern_engine::SessionId;
+use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::client::{CallError, Client};
+use super::host::Host;
+use super::message::{EngineCall, Refusal, Request};
+use crate::engine::{Access, EngineError, FilterEngine};
+use crate::failure::Failure;
+
+/// A session with the filter engine of a lab.
+pub struct LabEngine<L: Link>(L);
+
+/// How calls get to the lab.
+pub trait Link {
+    fn call(&self, call: EngineCall) -> Result<Value, CallError>;
+}
+
+/// Through the socket.
+pub struct Remote {
+    client: Client,
+    session: u64,
+}
+
+/// In this process.
+pub struct Local<'a> {
+    host: &'a Host,
+    session: SessionId,
+}
+
+const OPEN: &str = "FwpmEngineOpen0";
+
+impl LabEngine<Remote> {
+    /// `FwpmEngineOpen0`.
+    pub fn connect(client: Client, session: Session) -> Result<LabEngine<Remote>, EngineError> {
+        let session = client.call(&Request::EngineOpen(session)).map_err(|error| refused(OPEN, error))?;
+        Ok(LabEngine(Remote { client, session }))
+    }
+}
+
+impl<'a> LabEngine<Local<'a>> {
+    /// `FwpmEngineOpen0`.
+    pub fn open(host: &'a Host, session: Session) -> Result<LabEngine<Local<'a>>, EngineError> {
+        let session = host.session_open(session).map_err(|refusal| refused(OPEN, CallError::Refused(refusal)))?;
+        Ok(LabEngine(Local { host, session }))
+    }
+}
+
+impl Link for Remote {
+    fn call(&self, call: EngineCall) -> Result<Value, CallError> {
+        self.client.call(&Request::Engine { session: self.session, call })
+    }
+}
+
+impl Link for Local<'_> {
+    fn call(&self, call: EngineCall) -> Result<Value, CallError> {
+        self.host.engine(self.session, call).map_err(CallError::Refused)
+    }
+}
+
+impl<L: Link> LabEngine<L> {
+    fn call<T: DeserializeOwned>(&self, call: EngineCall) -> Result<T, EngineError> {
+        let function = call.function();
+        let answer = self.0.call(call).map_err(|error| refused(function, error))?;
+        serde_json::from_value(answer).map_err(|error| {
+            EngineError::Unreachable(Failure::new(format!("{function}: the lab's answer makes no sense: {error}")))
+        })
+    }
+}
+
+fn refused(function: &'static str, error: CallError) -> EngineError {
+    match error {
+        CallError::Refused(Refusal::Engine(error)) => EngineError::Refused { function, error },
+        other => EngineError::Unreachable(other.into()),
+    }
+}
+
+impl<L: Link> Drop for LabEngine<L> {
+    fn drop(&mut self) {
+        // A lab closes the sessions of a connection that ends, if this fails.
+        let _: Result<(), _> = self.call(EngineCall::Close);
+    }
+}
+
+impl<L: Link> FilterEngine for LabEngine<L> {
+    fn transaction_begin(&self, access: Access) -> Result<(), EngineError> {
+        self.call(EngineCall::TransactionBegin { read_only: access == Access::ReadOnly })
+    }
+
+    fn transaction_commit(&self) -> Result<(), EngineError> {
+        self.call(EngineCall::TransactionCommit)
+    }
+
+    fn transaction_abort(&self) -> Result<(), EngineError> {
+        self.call(EngineCall::TransactionAbort)
+    }
+
+    fn sessions(&self) -> Result<Vec<Session>, EngineError> {
+        self.call(EngineCall::Sessions)
+    }
+
+    fn provider_add(&self, provider: &Provider) -> Result<(), EngineError> {
+        self.call(EngineCall::ProviderAdd(provider.clone()))
+    }
+
+    fn provider_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        self.call(EngineCall::ProviderDelete(key))
+    }
+
+    fn providers(&self) -> Result<Vec<Provider>, EngineError> {
+        self.call(EngineCall::Providers)
+    }
+
+    fn sublayer_add(&self, sublayer: &Sublayer) -> Result<(), EngineError> {
+        self.call(EngineCall::SublayerAdd(sublayer.clone()))
+    }
+
+    fn sublayer_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        self.call(EngineCall::SublayerDelete(key))
+    }
+
+    fn sublayers(&self) -> Result<Vec<Sublayer>, EngineError> {
+        self.call(EngineCall::Sublayers)
+    }
+
+    fn callout_add(&self, callout: &Callout) -> Result<u32, EngineError> {
+        self.call(EngineCall::CalloutAdd(callout.clone()))
+    }
+
+    fn callout_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        self.call(EngineCall::CalloutDelete(key))
+    }
+
+    fn callouts(&self) -> Result<Vec<Callout>, EngineError> {
+        self.call(EngineCall::Callouts)
+    }
+
+    fn filter_add(&self, filter: &Filter) -> Result<u64, EngineError> {
+        self.call(EngineCall::FilterAdd(filter.clone()))
+    }
+
+    fn filter_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        self.call(EngineCall::FilterDelete(key))
+    }
+
+    fn filters(&self) -> Result<Vec<Filter>, EngineError> {
+        self.call(EngineCall::Filters)
+    }
+}
