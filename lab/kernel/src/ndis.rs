@@ -2,6 +2,7 @@
 //!
 //! Everything an image allocates here is kept by address with its owner, so that what is not given back is named when the driver
 //! has unloaded, and what is given back twice is reported.
+#![allow(non_snake_case, reason = "functions and fields have the names of ndis.h")]
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -77,14 +78,9 @@ const MAGIC: u64 = u64::from_le_bytes(*b"NBL/lab\0");
 
 impl LabList {
     /// Makes zeroed memory a list.
-    ///
-    /// # Safety
-    /// `list` must be valid for writes.
-    pub unsafe fn init(list: *mut LabList) {
-        // SAFETY: the caller's contract.
-        unsafe { (&raw mut (*list).magic).write(MAGIC) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*list).origin).write(None) };
+    pub fn init(list: Ptr<LabList>) {
+        field!(list, magic).write(MAGIC);
+        field!(list, origin).write(None);
     }
 
     /// The lab's part of a list that an image passes; `None`, and reported, if the list is none of the lab's.
@@ -172,9 +168,17 @@ enum ObjectKind {
     },
     List(Block<LabList>, Belongings),
     /// With the MDLs that were allocated along with it.
-    Buffer(Block<NET_BUFFER>, Vec<u64>),
-    Mdl(Block<MDL>),
-    Generic(Block<[u8; 64]>),
+    Buffer {
+        _buffer: Block<NET_BUFFER>,
+        mdls: Vec<u64>,
+    },
+    /// Kept until it is freed.
+    Mdl {
+        _mdl: Block<MDL>,
+    },
+    Generic {
+        _object: Block<[u8; 64]>,
+    },
 }
 
 /// What was allocated along with a list, and what it is a clone of.
@@ -262,7 +266,7 @@ impl State {
             data,
         );
         let address = block.address;
-        self.add(address.address(), ObjectKind::Mdl(block));
+        self.add(address.address(), ObjectKind::Mdl { _mdl: block });
         address
     }
 
@@ -283,7 +287,7 @@ impl State {
         let block = Block::new(buffer, Box::default());
         let address = block.address;
         seek(address, offset);
-        self.add(address.address(), ObjectKind::Buffer(block, mdls));
+        self.add(address.address(), ObjectKind::Buffer { _buffer: block, mdls });
         address
     }
 
@@ -346,8 +350,8 @@ impl State {
 
     fn free_buffer(&self, buffer: Ptr<NET_BUFFER>) {
         let kind =
-            self.take(buffer.address(), |kind| matches!(kind, ObjectKind::Buffer(..)), "an allocated net buffer");
-        if let Some(ObjectKind::Buffer(_, mdls)) = kind {
+            self.take(buffer.address(), |kind| matches!(kind, ObjectKind::Buffer { .. }), "an allocated net buffer");
+        if let Some(ObjectKind::Buffer { mdls, .. }) = kind {
             for mdl in mdls {
                 self.free_mdl(Ptr::from_address(mdl));
             }
@@ -355,11 +359,11 @@ impl State {
     }
 
     fn free_mdl(&self, mdl: Ptr<MDL>) {
-        self.take(mdl.address(), |kind| matches!(kind, ObjectKind::Mdl(_)), "an MDL that NDIS allocated");
+        self.take(mdl.address(), |kind| matches!(kind, ObjectKind::Mdl { .. }), "an MDL that NDIS allocated");
     }
 
     fn owns_mdl(&self, mdl: Ptr<MDL>) -> bool {
-        matches!(lock(&self.objects).get(&mdl.address()).map(|object| &object.kind), Some(ObjectKind::Mdl(_)))
+        matches!(lock(&self.objects).get(&mdl.address()).map(|object| &object.kind), Some(ObjectKind::Mdl { .. }))
     }
 
     /// A clone: new buffers over the same data. The parent counts it until it is freed.
@@ -800,10 +804,10 @@ extern "win64" fn NdisAllocateGenericObject(_driver: u64, _tag: u32, _size: u16)
     }
     let block = Block::new([0u8; 64], Box::default());
     let address = block.address.address();
-    state().add(address, ObjectKind::Generic(block))
+    state().add(address, ObjectKind::Generic { _object: block })
 }
 
 extern "win64" fn NdisFreeGenericObject(object: u64) {
     require_irql(DISPATCH_LEVEL);
-    state().take(object, |kind| matches!(kind, ObjectKind::Generic(_)), "a generic object");
+    state().take(object, |kind| matches!(kind, ObjectKind::Generic { .. }), "a generic object");
 }

@@ -49,16 +49,17 @@ unsafe extern "win64" fn pend_or_decide(
     _flow_context: u64,
     out: *mut FWPS_CLASSIFY_OUT0,
 ) {
-    // SAFETY: here and below: the lab passes valid structures.
-    let (values, metadata) = unsafe { (&*values, &*metadata) };
-    // SAFETY: as above.
-    let (filter, out) = unsafe { (&*filter, &mut *out) };
+    let (values, metadata) = (Ptr::new(values.cast_mut()).as_ref(), Ptr::new(metadata.cast_mut()).as_ref());
+    let filter = Ptr::new(filter.cast_mut()).as_ref();
+    // SAFETY: the lab passes a valid structure, which nobody else has now.
+    let out = unsafe { &mut *out };
     let index = match values.layerId {
         FWPS_LAYER_ALE_AUTH_CONNECT_V4 => FWPS_FIELD_ALE_AUTH_CONNECT_V4_FLAGS,
         _ => FWPS_FIELD_ALE_AUTH_RECV_ACCEPT_V4_FLAGS,
     };
-    // SAFETY: the array has as many values as the layer has fields.
-    let flags = unsafe { (*values.incomingValue.add(index.into())).value.Anonymous.uint32 };
+    let value = Ptr::new(values.incomingValue).at(index.into()).read().value;
+    // SAFETY: flags are of type UINT32.
+    let flags = unsafe { value.Anonymous.uint32 };
     let injected = match layer_data.is_null() {
         true => FWPS_PACKET_NOT_INJECTED,
         false => {
@@ -243,7 +244,7 @@ fn injecting_is_refused_with_the_documented_statuses() {
     on_classify(move |classify| {
         let list = classify.layer_data;
         let completion = free_clone as *const ();
-        let mut inject = |flags: u32, list: *mut c_void, completion: *const ()| {
+        let inject = |flags: u32, list: *mut c_void, completion: *const ()| {
             seen.borrow_mut().push(import!(
                 "fwpkclnt.sys",
                 FwpsInjectNetworkSendAsync0(handle, 0u64, flags, 1u32, list, completion, 0u64)
@@ -336,8 +337,8 @@ fn net_buffers_are_read_copied_and_moved_as_ndis_does() {
         let status = import!("fwpkclnt.sys", FwpsAllocateCloneNetBufferList0(list, 0u64, 0u64, 0u32, &raw mut clone));
         assert_eq!(status, STATUS_SUCCESS);
         assert_eq!(ndis::bytes_of(Ptr::new(clone), 100), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        // SAFETY: a list of the lab's.
-        assert_eq!(unsafe { ((*clone).ParentNetBufferList, (*list).ChildRefCount) }, (list, 1));
+        assert_eq!(Ptr::new(clone).as_ref().ParentNetBufferList, list);
+        assert_eq!(Ptr::new(list).as_ref().ChildRefCount, 1);
         import!("fwpkclnt.sys", FwpsFreeCloneNetBufferList0(clone, 0u32));
 
         assert_eq!(lab.kernel.fwp.left_behind(0).len(), 3, "pool, MDLs and list: {:?}", lab.kernel.fwp.left_behind(0));

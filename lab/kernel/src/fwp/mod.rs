@@ -6,6 +6,7 @@
 //! - [`runtime`], [`pending`], [`injection`]: `Fwps*`;
 //! - [`view`], [`classify`]: what traffic meets;
 //! - [`client`]: the engine as user mode sees it.
+#![allow(non_snake_case, reason = "functions and fields have the names of fwpsk.h and fwpmk.h")]
 
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, TryLockError};
@@ -95,11 +96,7 @@ pub(crate) fn owner() -> Owner {
     }
 }
 
-/// A `STATUS_FWP_*` value, or success.
-pub(crate) fn status(result: Result<(), FwpError>) -> NTSTATUS {
-    result.map_or_else(failure, |()| fwps::sys::STATUS_SUCCESS)
-}
-
+/// The kernel's status of an error: a `STATUS_FWP_*` value.
 pub(crate) fn failure(error: FwpError) -> NTSTATUS {
     error.ntstatus() as NTSTATUS
 }

@@ -28,7 +28,6 @@ pub(crate) const EXPORTS: &[Export] = exports![FwpsPendOperation0, FwpsCompleteO
 /// What is needed to classify an operation again.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
-    pub layer: u16,
     pub protocol: u8,
     pub local: SocketAddr,
     pub remote: SocketAddr,
@@ -65,20 +64,27 @@ pub(crate) struct Pending {
     accepts: Mutex<Vec<Arc<Pended>>>,
 }
 
+/// An operation that is being classified.
+struct Current {
+    completion_handle: u64,
+    operation: Operation,
+    pended: Option<Arc<Pended>>,
+}
+
 thread_local! {
     /// The completion handle before.
     static NEXT: Cell<u64> = const { Cell::new(0xc0_0000) };
-    /// The operation that this thread is classifying: its completion handle, and what was pended of it.
-    static CURRENT: RefCell<Option<(u64, Operation, Option<Arc<Pended>>)>> = const { RefCell::new(None) };
+    /// What this thread is classifying.
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
 }
 
 /// Classifies an operation that may be pended: `classify` is given the completion handle.
 pub(crate) fn pendable<T>(operation: Operation, classify: impl FnOnce(u64) -> T) -> (T, Option<Arc<Pended>>) {
     let handle = NEXT.get() + 0x10;
     NEXT.set(handle);
-    CURRENT.set(Some((handle, operation, None)));
+    CURRENT.set(Some(Current { completion_handle: handle, operation, pended: None }));
     let result = classify(handle);
-    (result, CURRENT.take().and_then(|(_, _, pended)| pended))
+    (result, CURRENT.take().and_then(|current| current.pended))
 }
 
 impl Pending {
@@ -122,17 +128,15 @@ extern "win64" fn FwpsPendOperation0(completion_handle: u64, completion_context:
     if completion_handle == 0 || completion_context.is_null() {
         return failure(FwpError::NullPointer);
     }
-    let pended = CURRENT.with_borrow_mut(|current| match current {
-        Some((handle, _, Some(_))) if *handle == completion_handle => Err(failure(FwpError::CannotPend)),
-        Some((handle, operation, _)) if *handle == completion_handle && operation.reauthorize => {
-            Err(failure(FwpError::CannotPend))
+    let pended = CURRENT.with_borrow_mut(|current| {
+        let current = current.as_mut().filter(|current| current.completion_handle == completion_handle);
+        let current = current.ok_or(STATUS_INVALID_PARAMETER)?;
+        if current.pended.is_some() || current.operation.reauthorize {
+            return Err(failure(FwpError::CannotPend));
         }
-        Some((handle, operation, pended)) if *handle == completion_handle => {
-            let made = Arc::new(Pended { operation: operation.clone(), verdict: OnceLock::new() });
-            *pended = Some(made.clone());
-            Ok(made)
-        }
-        _ => Err(STATUS_INVALID_PARAMETER),
+        let made = Arc::new(Pended { operation: current.operation.clone(), verdict: OnceLock::new() });
+        current.pended = Some(made.clone());
+        Ok(made)
     });
     match pended {
         Ok(pended) => {

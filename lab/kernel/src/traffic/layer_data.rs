@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use fwps::sys::*;
 
 use crate::ndis::{LabList, Origin};
+use crate::ptr::Ptr;
 
 /// Longest IP packet.
 const LONGEST: usize = 65_536 + 40;
@@ -30,8 +31,8 @@ impl LayerData {
         // SAFETY: the layout has a size.
         let parts = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<Parts>();
         let Some(parts) = NonNull::new(parts) else { std::alloc::handle_alloc_error(layout) };
-        // SAFETY: just allocated for a `Parts`, whose fields may all be zero.
-        unsafe { LabList::init(&raw mut (*parts.as_ptr()).list) };
+        // A `Parts` begins with its list, and its other fields may all be zero.
+        LabList::init(Ptr::new(parts.as_ptr().cast()));
         LayerData(parts)
     }
 

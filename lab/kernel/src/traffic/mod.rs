@@ -545,7 +545,6 @@ impl Walk<'_> {
             return (Ok(None), None);
         }
         let operation = Operation {
-            layer,
             protocol: self.packet.protocol,
             local: self.packet.local,
             remote: self.packet.remote,
