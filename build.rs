@@ -1,8 +1,10 @@
 //! Builds the driver image, so that tests, the lab and the CLI have it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{env, fs};
 
+use anyhow::Context;
 use xwdk::Driver;
 
 /// What the image is made of. Not `driver` as a whole: the driver's target folder is in it.
@@ -35,11 +37,8 @@ fn main() -> ExitCode {
     for source in SOURCES {
         println!("cargo::rerun-if-changed={source}");
     }
-    match Driver::kmdf(&root).build() {
-        Ok(image) => {
-            println!("cargo::rustc-env=POSTERN_SYS={}", image.display());
-            ExitCode::SUCCESS
-        }
+    match build(&root) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for line in format!("{error:#}").lines() {
                 println!("cargo::error={line}");
@@ -47,4 +46,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Builds the image and keeps a copy: the driver's target folder may be emptied on its own.
+fn build(root: &Path) -> anyhow::Result<()> {
+    let image = Driver::kmdf(root).build()?;
+    let out_dir = env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
+    let copy = Path::new(&out_dir).join("postern.sys");
+    fs::copy(&image, &copy).with_context(|| format!("cannot copy {} to {}", image.display(), copy.display()))?;
+    println!("cargo::rustc-env=POSTERN_SYS={}", copy.display());
+    Ok(())
 }

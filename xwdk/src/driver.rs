@@ -64,7 +64,7 @@ impl Driver {
     /// Checks the sources as `cargo clippy` does; any warning is an error, and so is a lock file that is not up to date.
     pub fn clippy(&self) -> Result<()> {
         let mut cargo = self.cargo("clippy")?;
-        run(cargo.args(["--release", "--locked", "--", "-D", "warnings"]))
+        run(cargo.args(["--workspace", "--release", "--locked", "--", "-D", "warnings"]))
     }
 
     /// Compiles the sources, and the entry point of the image, against the headers of the WDK whose content root is `wdk`. Nothing is
@@ -123,13 +123,10 @@ fn run(cargo: &mut Command) -> Result<()> {
     let mut child = cargo.stderr(Stdio::piped()).spawn().context("cannot run cargo")?;
     let stderr = child.stderr.take().context("cargo has no output")?;
 
-    // Rust's library is a workspace of its own, to which the patch of xwdk/cargo.toml applies and does not matter; cargo warns of it
-    // in a paragraph of five lines.
     let mut in_patch_warning = false;
     for line in BufReader::new(stderr).lines() {
         let line = line.context("cannot read cargo's output")?;
-        in_patch_warning = line.starts_with("warning: patch `wdk-build")
-            || in_patch_warning && (line.starts_with("help:") || line.starts_with("      "));
+        in_patch_warning = is_patch_warning(in_patch_warning, &line);
         if !in_patch_warning {
             eprintln!("{line}");
         }
@@ -140,4 +137,36 @@ fn run(cargo: &mut Command) -> Result<()> {
         bail!("cargo failed ({status})");
     }
     Ok(())
+}
+
+/// Whether `line` belongs to cargo's warning that the patch of `xwdk/cargo.toml` is not used: so it is in Rust's library, a workspace
+/// of its own. It is a paragraph whose later lines are indented further than any progress line.
+fn is_patch_warning(before: bool, line: &str) -> bool {
+    line.starts_with("warning: patch `wdk-build") || before && (line.starts_with("help:") || line.starts_with("      "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_paragraph_of_the_patch_warning_is_left_out() {
+        let output = [
+            "    Updating crates.io index",
+            "warning: patch `wdk-build v0.6.0` was not used in the crate graph",
+            "help: Check that the patched package version and available features are compatible",
+            "      with the dependency requirements.",
+            "   Compiling core v0.0.0",
+            "warning: unused variable: `x`",
+        ];
+        let mut in_warning = false;
+        let shown: Vec<&str> = output
+            .into_iter()
+            .filter(|line| {
+                in_warning = is_patch_warning(in_warning, line);
+                !in_warning
+            })
+            .collect();
+        assert_eq!(shown, [output[0], output[4], output[5]]);
+    }
 }

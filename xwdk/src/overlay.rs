@@ -34,3 +34,25 @@ fn folder(path: &Path, name: &str, overlay: &mut String) -> Result<()> {
     overlay.push_str("]}\n");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlay_lists_every_header_with_its_place() {
+        let include = tempfile::tempdir().unwrap();
+        let shared = include.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        fs::write(shared.join("driverspecs.h"), "").unwrap();
+
+        let overlay = overlay(include.path()).unwrap();
+
+        let header = shared.join("driverspecs.h").display().to_string();
+        assert!(
+            overlay
+                .contains(&format!(r#"{{"type": "file", "name": "driverspecs.h", "external-contents": {header:?}}}"#))
+        );
+        assert!(overlay.contains(r#""name": "shared""#));
+    }
+}

@@ -55,6 +55,7 @@ enum Acquired<S> {
 
 impl<S: Shell> Stay<S> {
     /// A stay that has not begun.
+    #[expect(clippy::new_without_default, reason = "an image has one, in a static")]
     pub const fn new() -> Self {
         Stay { ledger: Ledger::new() }
     }

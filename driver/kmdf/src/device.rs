@@ -27,14 +27,10 @@ pub struct ControlDevice {
 impl ControlDevice {
     /// Creates the device; it cannot be opened before [`admit`]. IRQL: PASSIVE_LEVEL.
     pub fn create(driver: WDFDRIVER) -> Result<Self, NTSTATUS> {
+        let access = string(SYSTEM_AND_ADMINISTRATORS);
         // SAFETY: the driver object exists, and the string outlives the call.
-        let mut init = unsafe {
-            call_unsafe_wdf_function_binding!(
-                WdfControlDeviceInitAllocate,
-                driver,
-                &raw const *&string(SYSTEM_AND_ADMINISTRATORS)
-            )
-        };
+        let mut init =
+            unsafe { call_unsafe_wdf_function_binding!(WdfControlDeviceInitAllocate, driver, &raw const access) };
         if init.is_null() {
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         }
@@ -78,10 +74,9 @@ fn configure(init: PWDFDEVICE_INIT) -> Result<(), NTSTATUS> {
     // Without FILE_DEVICE_SECURE_OPEN a path below the device's name would be opened without an access check.
     // SAFETY: as above.
     unsafe { call_unsafe_wdf_function_binding!(WdfDeviceInitSetCharacteristics, init, FILE_DEVICE_SECURE_OPEN, 1) };
+    let name = string(DEVICE_NAME);
     // SAFETY: as above; the string outlives the call.
-    exactly_success(unsafe {
-        call_unsafe_wdf_function_binding!(WdfDeviceInitAssignName, init, &raw const *&string(DEVICE_NAME))
-    })
+    exactly_success(unsafe { call_unsafe_wdf_function_binding!(WdfDeviceInitAssignName, init, &raw const name) })
 }
 
 /// Gives the device its queue and its symbolic link. IRQL: PASSIVE_LEVEL.
@@ -101,10 +96,9 @@ pub fn complete(device: WDFDEVICE) -> Result<(), NTSTATUS> {
     exactly_success(unsafe {
         call_unsafe_wdf_function_binding!(WdfIoQueueCreate, device, &raw mut config, ptr::null_mut(), ptr::null_mut())
     })?;
+    let link = string(DEVICE_LINK);
     // SAFETY: the device exists, and the string outlives the call.
-    exactly_success(unsafe {
-        call_unsafe_wdf_function_binding!(WdfDeviceCreateSymbolicLink, device, &raw const *&string(DEVICE_LINK))
-    })
+    exactly_success(unsafe { call_unsafe_wdf_function_binding!(WdfDeviceCreateSymbolicLink, device, &raw const link) })
 }
 
 /// Lets the device be opened. IRQL: PASSIVE_LEVEL.
