@@ -75,7 +75,6 @@ pub(crate) struct Callout {
 
 /// A call into a callout in progress.
 pub(crate) struct InCall<'a> {
-    pub callout: &'a Callout,
     counter: &'a AtomicU32,
 }
 
@@ -118,7 +117,7 @@ impl Callout {
             counter.fetch_add(1, Ordering::SeqCst);
             let state = self.state.load(Ordering::SeqCst);
             if state == REGISTERED {
-                return Some(InCall { callout: self, counter });
+                return Some(InCall { counter });
             }
             counter.fetch_sub(1, Ordering::Release);
             if state == UNREGISTERED {

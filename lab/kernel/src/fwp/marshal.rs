@@ -275,8 +275,8 @@ fn single_value(value: FWP_VALUE0) -> Result<ConditionValue, FwpError> {
         FWP_SECURITY_DESCRIPTOR_TYPE => ConditionValue::SecurityDescriptor(blob(behind(unsafe { member.sd })?)?),
         // SAFETY: as above.
         FWP_SID => ConditionValue::Sid(sid(Ptr::new(unsafe { member.sid }).cast())?),
-        // SAFETY: as above.
         FWP_UNICODE_STRING_TYPE => {
+            // SAFETY: as above.
             let text = string(unsafe { member.unicodeString })?;
             ConditionValue::UnicodeString(text.ok_or(FwpError::NullPointer)?)
         }

@@ -3,9 +3,10 @@
 //! - [`marshal`] and [`give`]: structures of the management API to engine objects, and back;
 //! - [`management`]: `Fwpm*`; [`bfe`]: the state of the base filtering engine;
 //! - [`callouts`], [`notify`], [`flows`]: what callouts are promised;
-//! - [`runtime`]: `Fwps*`;
+//! - [`runtime`], [`pending`], [`injection`]: `Fwps*`;
 //! - [`view`], [`classify`]: what traffic meets;
 //! - [`client`]: the engine as user mode sees it.
+#![allow(non_snake_case, reason = "functions and fields have the names of fwpsk.h and fwpmk.h")]
 
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, TryLockError};
@@ -29,9 +30,13 @@ pub(crate) mod classify;
 mod client;
 mod flows;
 mod give;
+mod injection;
+#[cfg(test)]
+mod injection_tests;
 mod management;
 mod marshal;
 mod notify;
+pub(crate) mod pending;
 mod runtime;
 #[cfg(test)]
 pub(crate) mod stand_in;
@@ -46,7 +51,8 @@ pub(crate) use view::View;
 
 use notify::Notifier;
 
-pub(crate) const EXPORTS: &[&[Export]] = &[management::EXPORTS, bfe::EXPORTS, runtime::EXPORTS];
+pub(crate) const EXPORTS: &[&[Export]] =
+    &[management::EXPORTS, bfe::EXPORTS, runtime::EXPORTS, injection::EXPORTS, pending::EXPORTS];
 
 /// `FWPM_SESSION0.txnWaitTimeoutInMSec` of 0: the default that the documentation names.
 const DEFAULT_WAIT: Duration = Duration::from_secs(15);
@@ -66,6 +72,9 @@ pub(crate) struct State {
     pub flows: flows::Flows,
     pub given: give::Given,
     pub bfe: bfe::Bfe,
+    pub injection: injection::Injection,
+    pub pending: pending::Pending,
+    pub ndis: crate::ndis::State,
     handles: management::Handles,
 }
 
@@ -87,11 +96,7 @@ pub(crate) fn owner() -> Owner {
     }
 }
 
-/// A `STATUS_FWP_*` value, or success.
-pub(crate) fn status(result: Result<(), FwpError>) -> NTSTATUS {
-    result.map_or_else(failure, |()| fwps::sys::STATUS_SUCCESS)
-}
-
+/// The kernel's status of an error: a `STATUS_FWP_*` value.
 pub(crate) fn failure(error: FwpError) -> NTSTATUS {
     error.ntstatus() as NTSTATUS
 }
@@ -113,6 +118,9 @@ impl State {
             flows: flows::Flows::default(),
             given: give::Given::default(),
             bfe: bfe::Bfe::new(config.bfe_running),
+            injection: injection::Injection::default(),
+            pending: pending::Pending::default(),
+            ndis: crate::ndis::State::default(),
             handles: management::Handles::default(),
         }
     }
@@ -221,6 +229,9 @@ impl State {
         left.extend(self.bfe.left_behind(image));
         left.extend(self.handles.left_behind(image));
         left.extend(self.given.left_behind(image));
+        left.extend(self.injection.left_behind(image));
+        left.extend(self.pending.left_behind(image));
+        left.extend(self.ndis.left_behind(image));
         left
     }
 }

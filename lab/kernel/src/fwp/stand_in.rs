@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::call::CallContext;
 use crate::lab::Lab;
+use crate::ptr::Ptr;
 
 pub(crate) const MANAGED: CallContext<'static> = CallContext { what: "a test", object: "the stand-in", at: "" };
 
@@ -31,6 +32,24 @@ macro_rules! import {
 }
 pub(crate) use import;
 
+/// [`import!`] for functions that return an address or a handle.
+macro_rules! import_address {
+    ($module:literal, $name:ident($($argument:expr),* $(,)?)) => {{
+        let address = $crate::export::all().find($module, stringify!($name)).expect("the lab exports it");
+        // SAFETY: the arguments are those of the function named.
+        unsafe {
+            $crate::call::call_image(
+                &$crate::fwp::stand_in::MANAGED,
+                $crate::irql::current(),
+                address as *const (),
+                ($($argument,)*),
+            )
+        }
+        .expect("the lab runs")
+    }};
+}
+pub(crate) use import_address;
+
 /// What a classifyFn sees.
 pub(crate) struct Seen<'a> {
     pub values: &'a FWPS_INCOMING_VALUES0,
@@ -44,8 +63,7 @@ pub(crate) struct Seen<'a> {
 impl Seen<'_> {
     pub fn value(&self, index: u16) -> FWP_VALUE0 {
         assert!(u32::from(index) < self.values.valueCount);
-        // SAFETY: within the array, as just checked.
-        unsafe { (*self.values.incomingValue.add(index.into())).value }
+        Ptr::new(self.values.incomingValue).at(index.into()).read().value
     }
 
     pub fn uint32(&self, index: u16) -> u32 {
@@ -72,13 +90,7 @@ impl Seen<'_> {
         if list.is_null() {
             return Vec::new();
         }
-        // SAFETY: layer data of other than stream layers is a list with a buffer and an MDL.
-        let buffer = unsafe { &*(*list).FirstNetBuffer };
-        // SAFETY: as above.
-        let mdl = unsafe { &*buffer.CurrentMdl };
-        let start = mdl.MappedSystemVa.cast::<u8>().wrapping_add(buffer.CurrentMdlOffset as usize);
-        // SAFETY: the MDL describes that many bytes.
-        unsafe { core::slice::from_raw_parts(start, buffer.DataLength as usize) }.to_vec()
+        crate::ndis::bytes_of(Ptr::new(list), u32::MAX)
     }
 }
 
@@ -116,10 +128,10 @@ pub(crate) unsafe extern "win64" fn classify_fn(
 ) {
     CLASSIFY.with_borrow_mut(|classify| {
         if let Some(classify) = classify {
-            // SAFETY: here and below: the lab passes valid structures.
-            let (values, metadata) = unsafe { (&*values, &*metadata) };
-            // SAFETY: as above.
-            let (filter, out) = unsafe { (&*filter, &mut *out) };
+            let (values, metadata) = (Ptr::new(values.cast_mut()).as_ref(), Ptr::new(metadata.cast_mut()).as_ref());
+            let filter = Ptr::new(filter.cast_mut()).as_ref();
+            // SAFETY: the lab passes a valid structure, which nobody else has now.
+            let out = unsafe { &mut *out };
             classify(Seen { values, metadata, layer_data, filter, flow_context, out });
         }
     });

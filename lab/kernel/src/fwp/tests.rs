@@ -200,7 +200,10 @@ fn no_call_is_made_after_unregistering_has_succeeded() {
             loop {
                 match unregister(&lab, id) {
                     STATUS_SUCCESS => break,
-                    STATUS_DEVICE_BUSY => busy += 1,
+                    STATUS_DEVICE_BUSY => {
+                        busy += 1;
+                        std::thread::yield_now();
+                    }
                     other => panic!("{other:#x}"),
                 }
             }
@@ -437,7 +440,8 @@ fn a_filter_goes_through_the_management_functions_and_comes_back_the_same() {
         let got_filter = unsafe { *got };
         assert_eq!(got_filter.filterId, id);
         // SAFETY: the type of an effective weight is UINT64.
-        assert_eq!(unsafe { *got_filter.effectiveWeight.Anonymous.uint64 }, weight);
+        let effective = unsafe { got_filter.effectiveWeight.Anonymous.uint64 };
+        assert_eq!(crate::ptr::Ptr::new(effective).read(), weight);
         import!("fwpkclnt.sys", FwpmFreeMemory0(&raw mut got));
         assert!(got.is_null());
         assert_eq!(import!("fwpkclnt.sys", FwpmEngineClose0(engine)), STATUS_SUCCESS);

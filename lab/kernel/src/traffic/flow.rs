@@ -3,8 +3,10 @@
 use core::hash::{BuildHasher, Hash, Hasher};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::{Decision, Direction, Packet, icmp};
+use crate::fwp::pending::Pended;
 
 pub(super) const ICMP: u8 = 1;
 pub(super) const TCP: u8 = 6;
@@ -115,6 +117,10 @@ pub(super) struct Flow {
     /// Which state of that layer's filters decided.
     pub epoch: u64,
     pub endpoint: u64,
+    /// The authorisation that a callout has put off.
+    pub pended: Option<Arc<Pended>>,
+    /// Permitted after it was pended: the next packet establishes the flow.
+    pub resumed: bool,
     /// Position of the program among those of the traffic.
     pub app: Option<usize>,
 }
@@ -124,7 +130,7 @@ pub(super) struct Flow {
 pub(super) struct App {
     pub path: String,
     /// `ALE_APP_ID`: the NT path, lower case, UTF-16 with its terminating zero.
-    pub id: Box<[u8]>,
+    pub id: Arc<[u8]>,
 }
 
 impl App {

@@ -1,9 +1,10 @@
 //! What ICMP messages are to the filter engine.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Packet;
 use super::flow::{ICMP, ICMPV6};
+use super::header::Header;
 
 pub(super) fn is_icmp(protocol: u8) -> bool {
     matches!(protocol, ICMP | ICMPV6)
@@ -19,30 +20,16 @@ pub(super) fn id_and_sequence(packet: &Packet<'_>) -> u32 {
 /// the quotation is too short.
 pub(super) fn embedded(packet: &Packet<'_>) -> (u8, SocketAddr, SocketAddr) {
     let quoted = packet.payload.get(8..).unwrap_or_default();
-    parse(quoted).unwrap_or_else(|| {
-        let unknown = |address: SocketAddr| match address {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
-        (0, unknown(packet.local), unknown(packet.remote))
-    })
-}
-
-fn parse(ip: &[u8]) -> Option<(u8, SocketAddr, SocketAddr)> {
-    let (protocol, source, destination, header): (u8, IpAddr, IpAddr, usize) = match ip.first()? >> 4 {
-        4 => {
-            let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(ip.get(at..at + 4)?).ok()?).into());
-            (*ip.get(9)?, address(12)?, address(16)?, usize::from(ip[0] & 0xf) * 4)
+    match Header::parse(quoted) {
+        Some(header) => (header.protocol, header.source, header.destination),
+        None => {
+            let unknown = |address: SocketAddr| match address {
+                SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+                SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            };
+            (0, unknown(packet.local), unknown(packet.remote))
         }
-        6 => {
-            let address = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(ip.get(at..at + 16)?).ok()?).into());
-            (*ip.get(6)?, address(8)?, address(24)?, 40)
-        }
-        _ => return None,
-    };
-    let port =
-        |at: usize| ip.get(header + at..header + at + 2).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
-    Some((protocol, SocketAddr::new(source, port(0)), SocketAddr::new(destination, port(2))))
+    }
 }
 
 /// Messages that report an error: they belong to no flow of their own.

@@ -4,7 +4,8 @@ use core::ptr::NonNull;
 
 use fwps::sys::*;
 
-use crate::ndis::LabList;
+use crate::ndis::{LabList, Origin};
+use crate::ptr::Ptr;
 
 /// Longest IP packet.
 const LONGEST: usize = 65_536 + 40;
@@ -30,19 +31,21 @@ impl LayerData {
         // SAFETY: the layout has a size.
         let parts = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<Parts>();
         let Some(parts) = NonNull::new(parts) else { std::alloc::handle_alloc_error(layout) };
-        // SAFETY: just allocated for a `Parts`, whose fields may all be zero.
-        unsafe { LabList::init(&raw mut (*parts.as_ptr()).list) };
+        // A `Parts` begins with its list, and its other fields may all be zero.
+        LabList::init(Ptr::new(parts.as_ptr().cast()));
         LayerData(parts)
     }
 
-    /// Takes over a packet's bytes. What is longer than IP allows is cut off.
-    pub fn load(&mut self, bytes: &[u8]) {
-        // SAFETY: the lab's own memory; an image that still holds a packet has been left its `Parts` (see `release`).
+    /// Whether an image has a reference to the packet, or a clone of it.
+    pub fn is_held(&self) -> bool {
+        // SAFETY: the lab's own memory, which lives as long as `self`.
+        unsafe { self.0.as_ref() }.list.is_held()
+    }
+
+    /// Takes over a packet's bytes; the packet before must not be held. What is longer than IP allows is cut off.
+    pub fn load(&mut self, bytes: &[u8], origin: Origin) {
+        // SAFETY: the lab's own memory, and no image holds it.
         let parts = unsafe { self.0.as_mut() };
-        if parts.list.is_held() {
-            *self = LayerData::new();
-            return self.load(bytes);
-        }
         let length = bytes.len().min(LONGEST);
         parts.bytes[..length].copy_from_slice(&bytes[..length]);
         parts.length = length as u32;
@@ -61,7 +64,7 @@ impl LayerData {
         parts.buffer.MdlChain = &raw mut parts.mdl;
         parts.list.list.Next = core::ptr::null_mut();
         parts.list.list.FirstNetBuffer = &raw mut parts.buffer;
-        parts.list.reset();
+        parts.list.reset(origin);
     }
 
     /// The net buffer list, its data beginning at `offset`.
@@ -107,9 +110,8 @@ impl LayerData {
 
 impl Drop for LayerData {
     fn drop(&mut self) {
-        // SAFETY: as in `load`.
-        if unsafe { self.0.as_ref() }.list.is_held() {
-            // An image holds the packet still: its memory stays.
+        if self.is_held() {
+            // An image has the packet still: its memory stays.
             return;
         }
         // SAFETY: allocated in `new` with this layout, and nobody else refers to it.

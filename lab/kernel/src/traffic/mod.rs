@@ -17,9 +17,11 @@ pub use postern_engine::Decision;
 use postern_engine::Value;
 
 use crate::fwp::classify::RawValues;
+use crate::fwp::pending::{self, Operation, Pended};
 use crate::fwp::{FreeCells, Table, View};
 use crate::kernel::Kernel;
 use crate::lab::Lab;
+use crate::ndis::Origin;
 use crate::thread;
 
 use flow::{App, Flow, Flows, Key, Stage};
@@ -28,7 +30,9 @@ use values::{Facts, Octets};
 use walk::{At, Blocked, Walk};
 
 mod flow;
+mod header;
 mod icmp;
+pub(crate) mod injected;
 mod layer_data;
 mod made_up;
 #[cfg(test)]
@@ -97,6 +101,8 @@ pub struct Outcome {
     pub filter_id: Option<u64>,
     /// Whether it began a flow.
     pub new_flow: bool,
+    /// Whether the flow waits for a callout that has put off its decision; until then its packets are blocked.
+    pub pended: bool,
 }
 
 /// A source of traffic: one for each thread.
@@ -117,10 +123,37 @@ pub struct Traffic {
 struct Scratch {
     raw: Box<RawValues>,
     data: LayerData,
-    metadata: Box<fwps::sys::FWPS_INCOMING_METADATA_VALUES0>,
-    process_path: fwps::sys::FWP_BYTE_BLOB,
+    /// Packets that images held when the next one came.
+    held: Vec<LayerData>,
+    metadata: Box<FWPS_INCOMING_METADATA_VALUES0>,
+    process_path: FWP_BYTE_BLOB,
     stock: FreeCells,
     next_endpoint: u64,
+}
+
+impl Scratch {
+    fn new() -> Scratch {
+        Scratch {
+            raw: RawValues::new(),
+            data: LayerData::new(),
+            held: Vec::new(),
+            metadata: Box::new(walk::NO_METADATA),
+            process_path: FWP_BYTE_BLOB { size: 0, data: core::ptr::null_mut() },
+            stock: FreeCells::default(),
+            next_endpoint: 1,
+        }
+    }
+
+    /// Puts a packet into `data`. A packet there that an image holds is put aside until it is let go.
+    fn load(&mut self, packet: &Packet<'_>) {
+        if self.data.is_held() {
+            let free = self.held.iter().position(|data| !data.is_held()).map(|free| self.held.swap_remove(free));
+            let held = core::mem::replace(&mut self.data, free.unwrap_or_else(LayerData::new));
+            self.held.push(held);
+        }
+        let origin = Origin { protocol: packet.protocol, local: packet.local, remote: packet.remote };
+        self.data.load(packet.bytes, origin);
+    }
 }
 
 struct ViewOf(Arc<Kernel>);
@@ -160,14 +193,7 @@ impl Traffic {
             callouts: Cache::new(CalloutsOf(kernel.clone())),
             flows: Flows::default(),
             fragments: Fragments::default(),
-            scratch: Scratch {
-                raw: RawValues::new(),
-                data: LayerData::new(),
-                metadata: Box::new(walk::NO_METADATA),
-                process_path: fwps::sys::FWP_BYTE_BLOB { size: 0, data: core::ptr::null_mut() },
-                stock: FreeCells::default(),
-                next_endpoint: 1,
-            },
+            scratch: Scratch::new(),
             apps: Vec::new(),
             app: None,
             kernel,
@@ -248,6 +274,8 @@ impl Traffic {
                 needs_ale: false,
                 permitted: None,
                 loaded: false,
+                injected: None,
+                completion: 0,
             };
             if packet.fragment.is_some() {
                 return fragment(&mut walk, &mut self.flows, &mut self.fragments, self.app);
@@ -293,11 +321,10 @@ fn fragment(walk: &mut Walk<'_>, flows: &mut Flows, fragments: &mut Fragments, a
     }
     if fragment.offset != 0 {
         let layer = at.layer(walk.facts.v6);
-        return fragments
-            .get(&key, fragment.identification)
-            .map_or(Outcome { decision: Decision::Permit, layer, filter_id: None, new_flow: false }, |first| {
-                Outcome { new_flow: false, ..first }
-            });
+        return fragments.get(&key, fragment.identification).map_or(
+            Outcome { decision: Decision::Permit, layer, filter_id: None, new_flow: false, pended: false },
+            |first| Outcome { new_flow: false, ..first },
+        );
     }
     if inbound {
         walk.facts.flags |= FWP_CONDITION_FLAG_IS_REASSEMBLED;
@@ -321,7 +348,7 @@ impl Fragments {
 
 impl Blocked {
     fn outcome(self, new_flow: bool) -> Outcome {
-        Outcome { decision: Decision::Block, layer: self.layer, filter_id: self.filter_id, new_flow }
+        Outcome { decision: Decision::Block, layer: self.layer, filter_id: self.filter_id, new_flow, pended: false }
     }
 }
 
@@ -337,13 +364,8 @@ fn whole(walk: &mut Walk<'_>, flows: &mut Flows, app: Option<usize>) -> Outcome 
         if flow.is_over(walk) {
             walk.kernel.fwp.flows.end(flow.handle, &mut walk.scratch.stock);
             known = None;
-        } else if flow.decision == Decision::Block {
-            return Outcome {
-                decision: Decision::Block,
-                layer: flow.layer,
-                filter_id: flow.filter_id,
-                new_flow: false,
-            };
+        } else if !flow.resume(walk) {
+            return flow.blocked(false);
         }
     }
     match known {
@@ -358,7 +380,7 @@ fn whole(walk: &mut Walk<'_>, flows: &mut Flows, app: Option<usize>) -> Outcome 
             let mut flow = Flow::new(walk, app);
             let outcome = match walk.first_packet(&mut flow) {
                 Ok(()) => flow.permit(walk, true),
-                Err(First::Blocked(blocked)) => blocked.outcome(true),
+                Err(First::Blocked(blocked)) => Outcome { pended: flow.pended.is_some(), ..blocked.outcome(true) },
                 // Dropped before ALE could see it: there is no flow.
                 Err(First::BeforeAle(blocked)) => {
                     walk.kernel.fwp.flows.end(flow.handle, &mut walk.scratch.stock);
@@ -388,7 +410,7 @@ fn icmp_error(walk: &mut Walk<'_>) -> Outcome {
         Some((layer, filter)) => (layer, Some(filter)),
         None => (if way[0] == At::OutboundIcmpError { way[0] } else { way[2] }.layer(walk.facts.v6), None),
     };
-    Outcome { decision: Decision::Permit, layer, filter_id, new_flow: false }
+    Outcome { decision: Decision::Permit, layer, filter_id, new_flow: false, pended: false }
 }
 
 /// Why the first packet of a flow was stopped.
@@ -411,15 +433,38 @@ impl Flow {
             filter_id: None,
             epoch: 0,
             endpoint,
+            pended: None,
+            resumed: false,
             app,
         }
+    }
+
+    fn blocked(&self, new_flow: bool) -> Outcome {
+        let blocked = Blocked { layer: self.layer, filter_id: self.filter_id };
+        Outcome { pended: self.pended.is_some(), ..blocked.outcome(new_flow) }
+    }
+
+    /// Whether the flow's packets may go on. A verdict on a pended flow that has come meanwhile takes effect.
+    fn resume(&mut self, walk: &mut Walk<'_>) -> bool {
+        if let Some(verdict) = self.pended.as_ref().and_then(|pended| pended.verdict()) {
+            self.pended = None;
+            self.filter_id = verdict.filter_id;
+            match verdict.action {
+                Decision::Permit => {
+                    self.decision = Decision::Permit;
+                    self.resumed = self.stage == Stage::Established;
+                }
+                Decision::Block => self.end(walk),
+            }
+        }
+        self.decision == Decision::Permit
     }
 
     /// Whether the packet belongs to a new flow of the same addresses and ports: a new connection, or one that was blocked and may
     /// be permitted by now.
     fn is_over(&self, walk: &Walk<'_>) -> bool {
         let packet = walk.packet;
-        let reconsider = self.decision == Decision::Block && self.epoch != walk.epoch(self);
+        let reconsider = self.decision == Decision::Block && self.pended.is_none() && self.epoch != walk.epoch(self);
         if packet.protocol == flow::TCP {
             packet.is_opening() && (reconsider || self.decision == Decision::Permit && self.stage != Stage::Opening)
         } else {
@@ -432,7 +477,7 @@ impl Flow {
             (None, Some((layer, filter))) => (layer, Some(filter)),
             _ => (self.layer, self.filter_id),
         };
-        Outcome { decision: Decision::Permit, layer, filter_id, new_flow }
+        Outcome { decision: Decision::Permit, layer, filter_id, new_flow, pended: false }
     }
 
     fn block(&mut self, walk: &mut Walk<'_>, blocked: Blocked) {
@@ -473,7 +518,15 @@ impl Walk<'_> {
         let at = authorizing(flow.begun);
         flow.epoch = self.epoch(flow);
         flow.layer = at.layer(self.facts.v6);
-        match self.pass(at) {
+        let (result, pended) = self.pass_pendable(flow, at);
+        if pended.is_some() {
+            let blocked = result.err().unwrap_or(Blocked { layer: flow.layer, filter_id: None });
+            flow.pended = pended;
+            flow.decision = Decision::Block;
+            flow.filter_id = blocked.filter_id;
+            return Err(blocked);
+        }
+        match result {
             Ok(filter_id) => {
                 flow.filter_id = filter_id;
                 Ok(())
@@ -483,6 +536,29 @@ impl Walk<'_> {
                 Err(blocked)
             }
         }
+    }
+
+    /// A layer at which a callout may put off the decision.
+    fn pass_pendable(&mut self, flow: &Flow, at: At) -> (Result<Option<u64>, Blocked>, Option<Arc<Pended>>) {
+        let layer = at.layer(self.facts.v6);
+        if !self.view.snapshot.has_filters(layer) {
+            return (Ok(None), None);
+        }
+        let operation = Operation {
+            protocol: self.packet.protocol,
+            local: self.packet.local,
+            remote: self.packet.remote,
+            begun: flow.begun,
+            app: self.app.map(|app| app.id.clone()),
+            endpoint: flow.endpoint,
+            reauthorize: self.facts.reauthorize_reason != 0,
+        };
+        pending::pendable(operation, |completion| {
+            self.completion = completion;
+            let result = self.pass(at);
+            self.completion = 0;
+            result
+        })
     }
 
     /// Authorises again, because the filters of the authorising layer have changed.
@@ -526,12 +602,13 @@ impl Walk<'_> {
             flow.block(self, blocked);
             return Err(blocked);
         }
+        let resumed = core::mem::take(&mut flow.resumed);
         match self.packet.direction {
             Direction::Outbound => {
                 if changed {
                     self.reauthorize(flow)?;
                 }
-                self.outbound(flow, false)
+                self.outbound(flow, resumed)
             }
             Direction::Inbound => {
                 self.pass(At::InboundIpPacket)?;
@@ -540,7 +617,7 @@ impl Walk<'_> {
                 if changed {
                     self.reauthorize(flow)?;
                 }
-                let established = flow.completes_handshake(self.packet);
+                let established = resumed || flow.completes_handshake(self.packet);
                 self.inbound_data(flow, established)
             }
         }

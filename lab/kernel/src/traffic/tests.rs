@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::fwp::stand_in::{self, Seen, filter, filter_with, on_classify, session};
+use crate::ptr::Ptr;
 use crate::{Config, Lab};
 
 const CALLOUT: u128 = 0xca11_0000_0000_0000_0000_0000_0000_0000;
@@ -185,7 +186,7 @@ fn callouts_see_values_metadata_and_data_as_documented() {
             let app = seen.value(FWPS_FIELD_ALE_AUTH_CONNECT_V4_ALE_APP_ID);
             assert_eq!(app.r#type, FWP_BYTE_BLOB_TYPE);
             // SAFETY: the type says so.
-            let app = unsafe { &*app.Anonymous.byteBlob };
+            let app = Ptr::new(unsafe { app.Anonymous.byteBlob }).read();
             assert_eq!(app.size, 2 * 19, "18 characters and a zero");
             assert!(seen.has(FWPS_METADATA_FIELD_FLOW_HANDLE | FWPS_METADATA_FIELD_PROCESS_PATH));
             assert!(!seen.has(FWPS_METADATA_FIELD_IP_HEADER_SIZE));
@@ -210,8 +211,7 @@ fn callouts_see_values_metadata_and_data_as_documented() {
         }
         FWPS_LAYER_STREAM_V4 => {
             let packet = seen.layer_data.cast::<FWPS_STREAM_CALLOUT_IO_PACKET0>();
-            // SAFETY: that is the layer data of this layer.
-            let data = unsafe { &*(*packet).streamData };
+            let data = Ptr::new(Ptr::new(packet).read().streamData).read();
             assert_eq!((data.dataLength, data.flags), (10, FWPS_STREAM_FLAG_SEND));
             *count.borrow_mut() += 1;
         }
@@ -278,6 +278,7 @@ fn a_blocked_connect_blocks_the_packets_that_follow() {
         layer: FWPS_LAYER_ALE_AUTH_CONNECT_V4,
         filter_id: Some(id),
         new_flow: true,
+        pended: false,
     };
     assert_eq!(outcome, by_filter);
     for direction in [Direction::Inbound, Direction::Outbound] {

@@ -11,8 +11,11 @@ use super::flow::{App, TCP, UDP};
 use super::values::{COMPARTMENT, Facts, Octets, Values};
 use super::{Direction, Packet, Scratch, icmp};
 use crate::fwp::classify::Classify;
+use crate::fwp::pending::Operation;
 use crate::fwp::{Table, View};
 use crate::kernel::Kernel;
+use crate::ndis;
+use crate::ptr::Ptr;
 
 /// A stop on the way: a pair of layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +96,10 @@ pub(super) struct Walk<'a> {
     pub permitted: Option<(u16, u64)>,
     /// Whether `scratch.data` holds this packet.
     pub loaded: bool,
+    /// The list that an image has injected, instead of `scratch.data`; whether it begins with the IP header.
+    pub injected: Option<(Ptr<NET_BUFFER_LIST>, bool)>,
+    /// The completion handle while an operation is classified that can be pended, or 0.
+    pub completion: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -123,9 +130,19 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// What a layer says, whatever that means for the packet.
+    pub fn verdict(&mut self, at: At) -> Verdict {
+        self.classify(at, at.layer(self.facts.v6))
+    }
+
     fn classify(&mut self, at: At, layer: u16) -> Verdict {
         self.fill_metadata(at);
         self.run(at, layer)
+    }
+
+    /// The packet goes on where an operation was left.
+    pub fn take_up(&mut self, operation: &Operation) {
+        self.endpoint = operation.endpoint;
     }
 
     /// What is discarded can be seen, not saved: the verdict counts for nothing.
@@ -142,7 +159,21 @@ impl<'a> Walk<'a> {
     }
 
     fn run(&mut self, at: At, layer: u16) -> Verdict {
-        let layer_data = self.layer_data(at);
+        let layer_data = match (self.injected, self.offset(at)) {
+            (_, None) => null_mut(),
+            (None, Some(offset)) => self.layer_data(at, offset),
+            (Some((list, begins_with_ip)), Some(offset)) => {
+                let offset = if begins_with_ip { offset as u32 } else { 0 };
+                ndis::advance_list(list, offset);
+                let verdict = self.run_on(at, layer, list.as_mut_ptr().cast());
+                ndis::retreat_list(list, offset);
+                return verdict;
+            }
+        };
+        self.run_on(at, layer, layer_data)
+    }
+
+    fn run_on(&mut self, at: At, layer: u16, layer_data: *mut c_void) -> Verdict {
         let mut values = Values::new();
         let facts = &self.facts;
         let octets;
@@ -223,13 +254,13 @@ impl<'a> Walk<'a> {
         self.packet.payload.len() > self.transport_header()
     }
 
-    /// The packet, with the data beginning where it does at each layer (documentation page "Data Offset Positions").
-    fn layer_data(&mut self, at: At) -> *mut c_void {
+    /// Where the data begins in the packet at each layer that has any (documentation page "Data Offset Positions").
+    fn offset(&self, at: At) -> Option<usize> {
         let (ip, transport) = (self.ip_header(), self.transport_header());
         let is_icmp = icmp::is_icmp(self.packet.protocol);
         let inbound = self.packet.direction == Direction::Inbound;
         let payload = ip + if is_icmp { 0 } else { transport };
-        let offset = match at {
+        Some(match at {
             At::OutboundIpPacket => 0,
             At::InboundIpPacket | At::OutboundTransport | At::OutboundIcmpError => ip,
             At::InboundTransport | At::AuthRecvAccept => payload,
@@ -238,14 +269,19 @@ impl<'a> Walk<'a> {
             At::InboundIcmpError | At::Stream => ip + transport,
             At::AuthConnect if self.packet.protocol != TCP => ip,
             At::AuthConnect | At::BindRedirect | At::ResourceAssignment | At::ConnectRedirect | At::EndpointClosure => {
-                return null_mut();
+                return None;
             }
-        };
+        })
+    }
+
+    /// The packet, with the data beginning at `offset`.
+    fn layer_data(&mut self, at: At, offset: usize) -> *mut c_void {
         if !self.loaded {
             self.loaded = true;
-            self.scratch.data.load(self.packet.bytes);
+            self.scratch.load(self.packet);
         }
         if at == At::Stream {
+            let inbound = self.packet.direction == Direction::Inbound;
             let flags = if inbound { FWPS_STREAM_FLAG_RECEIVE } else { FWPS_STREAM_FLAG_SEND };
             return self.scratch.data.stream(offset, flags).cast();
         }
@@ -268,9 +304,13 @@ impl<'a> Walk<'a> {
             At::InboundIcmpError => IP | TRANSPORT | COMPARTMENT_ID | ENDPOINT,
             At::OutboundIcmpError => TRANSPORT | COMPARTMENT_ID | ENDPOINT | SCOPE,
             At::BindRedirect | At::ConnectRedirect => FWPS_METADATA_FIELD_PROCESS_ID | ENDPOINT,
-            At::ResourceAssignment => PROCESS | ENDPOINT,
-            At::AuthConnect => FLOW | PROCESS | TRANSPORT | COMPARTMENT_ID | ENDPOINT | DIRECTION | ICMP_ID | SCOPE,
-            At::AuthRecvAccept => FLOW | IP | PROCESS | TRANSPORT | COMPARTMENT_ID | ENDPOINT | DIRECTION | ICMP_ID,
+            At::ResourceAssignment => PROCESS | ENDPOINT | COMPLETION,
+            At::AuthConnect => {
+                FLOW | PROCESS | TRANSPORT | COMPARTMENT_ID | ENDPOINT | DIRECTION | ICMP_ID | SCOPE | COMPLETION
+            }
+            At::AuthRecvAccept => {
+                FLOW | IP | PROCESS | TRANSPORT | COMPARTMENT_ID | ENDPOINT | DIRECTION | ICMP_ID | COMPLETION
+            }
             At::FlowEstablished => FLOW | PROCESS | ENDPOINT | ICMP_ID,
             At::EndpointClosure => FWPS_METADATA_FIELD_PROCESS_ID | COMPARTMENT_ID | ENDPOINT,
         };
@@ -287,6 +327,7 @@ impl<'a> Walk<'a> {
             (DIRECTION, self.facts.reauthorize_reason != 0),
             (PROCESS, self.app.is_some()),
             (SCOPE, self.facts.v6),
+            (COMPLETION, self.completion != 0),
         ];
         let mut present = possible;
         for (field, known) in known {
@@ -303,6 +344,7 @@ impl<'a> Walk<'a> {
         metadata.compartmentId = COMPARTMENT;
         metadata.transportEndpointHandle = self.endpoint;
         metadata.pathMtu = 1500;
+        metadata.completionHandle = core::ptr::without_provenance_mut(self.completion as usize);
         metadata.packetDirection = if inbound { FWP_DIRECTION_INBOUND } else { FWP_DIRECTION_OUTBOUND };
         metadata.processId = PROCESS_ID;
         if let Some(app) = self.app {
@@ -329,6 +371,7 @@ const COMPARTMENT_ID: u32 = FWPS_METADATA_FIELD_COMPARTMENT_ID;
 const FRAGMENT: u32 = FWPS_METADATA_FIELD_FRAGMENT_DATA;
 const ICMP_ID: u32 = FWPS_METADATA_FIELD_ICMP_ID_AND_SEQUENCE;
 const SCOPE: u32 = FWPS_METADATA_FIELD_REMOTE_SCOPE_ID;
+const COMPLETION: u32 = FWPS_METADATA_FIELD_COMPLETION_HANDLE;
 const DIRECTION: u32 = FWPS_METADATA_FIELD_PACKET_DIRECTION;
 
 /// `FWPS_DISCARD_FIREWALL_POLICY`.
