@@ -1,5 +1,6 @@
 //! Everything a contributor runs: `cargo xtask <command>`.
 
+mod bench;
 mod build;
 mod demo;
 mod setup;
@@ -26,6 +27,8 @@ enum Task {
     Setup,
     /// Build everything; the last lines say where the driver image and the CLI are
     Build,
+    /// Measure what a classify, a packet, a load and an unload cost; prints a table
+    Bench,
     /// Show what Postern does: driver, filters, real traffic, state, and an unload while traffic flows
     Demo,
     /// Check formatting and lints, and run every test
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Task::Setup => setup::setup(&root),
         Task::Build => build::build(&root).map(|products| products.print()),
+        Task::Bench => bench::bench(&root),
         Task::Demo => demo::demo(&root),
         Task::Test => test::test(&root),
         Task::CheckWdk { wdk } => Driver::kmdf(&root).check_against(&wdk),

@@ -90,6 +90,8 @@ fn library_from_debian(release: &str, parts: &Parts) -> Result<()> {
             ("Dir::State::Lists", folder.join("lists")),
             ("Dir::Cache", folder.clone()),
             ("APT::Sandbox::User", PathBuf::from("root")),
+            // A mirror may be a snapshot of some day; Debian's keys vouch for it all the same.
+            ("Acquire::Check-Valid-Until", PathBuf::from("false")),
         ] {
             command.arg("-o").arg(format!("{option}={}", value.display()));
         }

@@ -128,30 +128,49 @@ impl Added {
             }
             Ok(())
         })?;
-        self.count_filters_deleted();
+        count_deleted(mem::take(&mut self.filters));
         Ok(())
     }
 
-    fn count_filters_deleted(&mut self) {
-        for filter in &mut self.filters {
-            if filter.take().is_some() {
-                FILTERS.end();
-            }
+    fn close(self) {
+        let filters = self.filters;
+        if close(self.session) {
+            count_deleted(filters);
         }
-    }
-
-    fn close(mut self) {
-        self.count_filters_deleted();
-        close(self.session);
     }
 }
 
-fn close(session: EngineSession) {
-    if let Err(status) = session.close() {
-        // With BFE gone its sessions have ended, and their objects with them.
-        log!("closing the session with BFE failed with {}", Status(status));
+fn count_deleted(filters: [Option<u64>; FILTER_COUNT]) {
+    for _ in filters.iter().flatten() {
+        FILTERS.end();
     }
-    SESSIONS.end();
+}
+
+/// How often closing a session is tried. What is left of one that cannot be closed are BFE's objects, not ours: it does not hold
+/// the unload up for ever, as a callout would. The receipt tells.
+const CLOSE_ATTEMPTS: u32 = 100;
+
+/// Returns whether the session is gone, and all that it had added with it.
+fn close(mut session: EngineSession) -> bool {
+    for _ in 0..CLOSE_ATTEMPTS {
+        match session.close() {
+            Ok(()) => {
+                SESSIONS.end();
+                return true;
+            }
+            Err((still_open, status)) => {
+                log!("closing the session with BFE failed with {}", Status(status));
+                session = still_open;
+            }
+        }
+        if !bfe::is_running() {
+            // Sessions end with BFE, and their objects with them. What the dropped handle still answers is of no interest.
+            SESSIONS.end();
+            return true;
+        }
+        work_item::pause(10);
+    }
+    false
 }
 
 fn add_objects(transaction: &Transaction<'_>) -> Result<[Option<u64>; FILTER_COUNT], NTSTATUS> {

@@ -52,12 +52,16 @@ impl EngineSession {
         Ok(EngineSession { handle })
     }
 
-    /// Closes the session. It is gone in any case; the status is for the log.
-    pub fn close(self) -> Result<(), NTSTATUS> {
-        let handle = self.handle;
-        core::mem::forget(self);
-        // SAFETY: `handle` came from FwpmEngineOpen0, and `self`, the only owner, was consumed.
-        exactly_success(unsafe { FwpmEngineClose0(handle) })
+    /// Closes the session. On failure it may still be open, and comes back.
+    pub fn close(self) -> Result<(), (Self, NTSTATUS)> {
+        // SAFETY: the handle came from FwpmEngineOpen0, and `self` is its only owner.
+        match exactly_success(unsafe { FwpmEngineClose0(self.handle) }) {
+            Ok(()) => {
+                core::mem::forget(self);
+                Ok(())
+            }
+            Err(status) => Err((self, status)),
+        }
     }
 
     /// Runs `body` in a transaction: all that it does takes effect, or nothing.

@@ -76,15 +76,15 @@ pub struct Verdict {
 
 impl Verdict {
     const DEFAULT: Self = Self { action: Decision::Permit, filter_id: None, hard: false, absorb: false };
+}
 
-    /// A plain filter's word, or one that stands in for an unregistered callout's: counts while the decision is soft.
-    #[inline]
-    fn say(&mut self, filter: &RuntimeFilter, action: Decision) {
-        if !self.hard {
-            let hard = action == Decision::Block || filter.has_flag(filter_flag::CLEAR_ACTION_RIGHT);
-            *self = Self { action, filter_id: Some(filter.id), hard, absorb: false };
-        }
-    }
+/// What a filter says, if it says Permit or Block.
+struct Word {
+    action: Decision,
+    hard: bool,
+    absorb: bool,
+    /// Written by a callout, which may veto.
+    written: bool,
 }
 
 impl Snapshot {
@@ -92,32 +92,45 @@ impl Snapshot {
     #[inline]
     pub fn classify(&self, layer: u16, values: &[Value<'_>], callouts: &mut impl Callouts) -> Verdict {
         let mut verdict = Verdict::DEFAULT;
-        let Some(filters) = self.layer(layer) else { return verdict };
-        for sublayer in filters.sublayers() {
+        for sublayer in self.sublayers(layer) {
             for filter in sublayer.matching(values) {
-                let terminated = match filter.action.action_type {
-                    action::PERMIT => {
-                        verdict.say(filter, Decision::Permit);
-                        true
-                    }
-                    action::BLOCK => {
-                        verdict.say(filter, Decision::Block);
-                        true
-                    }
-                    _ => call(filter, &mut verdict, callouts),
-                };
-                if terminated {
-                    break;
+                let Some(word) = word(filter, !verdict.hard, callouts) else { continue };
+                let veto = word.written && word.action == Decision::Block && verdict.action == Decision::Permit;
+                if !verdict.hard || veto {
+                    verdict = Verdict {
+                        action: word.action,
+                        filter_id: Some(filter.id),
+                        hard: word.hard || verdict.hard,
+                        absorb: word.absorb,
+                    };
+                } else if word.written {
+                    callouts.contract_violation(filter, ContractViolation::WroteWithoutRight);
                 }
+                break;
             }
         }
         verdict
     }
 }
 
-/// Lets a callout filter have its say; true if that ends the sublayer.
-fn call(filter: &RuntimeFilter, verdict: &mut Verdict, callouts: &mut impl Callouts) -> bool {
-    let may_write = !verdict.hard;
+/// Asks a filter; `None` goes on to the next one of its sublayer.
+#[inline]
+fn word(filter: &RuntimeFilter, may_write: bool, callouts: &mut impl Callouts) -> Option<Word> {
+    match filter.action.action_type {
+        action::PERMIT => Some(plain(filter, Decision::Permit)),
+        action::BLOCK => Some(plain(filter, Decision::Block)),
+        _ => call(filter, may_write, callouts),
+    }
+}
+
+/// The word of a filter without a callout, or with one that is not registered.
+#[inline]
+fn plain(filter: &RuntimeFilter, action: Decision) -> Word {
+    let hard = action == Decision::Block || filter.has_flag(filter_flag::CLEAR_ACTION_RIGHT);
+    Word { action, hard, absorb: false, written: false }
+}
+
+fn call(filter: &RuntimeFilter, may_write: bool, callouts: &mut impl Callouts) -> Option<Word> {
     let mut out = ClassifyOut {
         action: action::NONE,
         rights: if may_write { RIGHT_ACTION_WRITE } else { 0 },
@@ -128,44 +141,35 @@ fn call(filter: &RuntimeFilter, verdict: &mut Verdict, callouts: &mut impl Callo
     let inspection = filter.action.action_type == action::CALLOUT_INSPECTION;
     match callouts.classify(filter.action.callout_id, filter, &mut out) {
         CalloutCall::Called => {}
-        CalloutCall::NotOnThisFlow => return false,
-        CalloutCall::NotRegistered if inspection => return false,
-        CalloutCall::NotRegistered => {
-            let permit = filter.has_flag(filter_flag::PERMIT_IF_CALLOUT_UNREGISTERED);
-            verdict.say(filter, if permit { Decision::Permit } else { Decision::Block });
-            return true;
+        CalloutCall::NotOnThisFlow => return None,
+        CalloutCall::NotRegistered if inspection => return None,
+        CalloutCall::NotRegistered if filter.has_flag(filter_flag::PERMIT_IF_CALLOUT_UNREGISTERED) => {
+            return Some(plain(filter, Decision::Permit));
         }
+        CalloutCall::NotRegistered => return Some(plain(filter, Decision::Block)),
     }
-    let action = match out.action {
-        action::PERMIT => Decision::Permit,
-        action::BLOCK => Decision::Block,
-        action::CONTINUE | action::NONE | action::NONE_NO_MATCH => {
-            if filter.action.action_type == action::CALLOUT_TERMINATING && may_write {
-                callouts.contract_violation(filter, ContractViolation::TerminatingWithoutVerdict);
+    let violation = match out.action {
+        action::PERMIT | action::BLOCK if inspection => ContractViolation::InspectionWithVerdict,
+        action::PERMIT | action::BLOCK => {
+            let action = if out.action == action::PERMIT { Decision::Permit } else { Decision::Block };
+            let hard = out.rights & RIGHT_ACTION_WRITE == 0;
+            if action == Decision::Permit && !hard && may_write && filter.has_flag(filter_flag::CLEAR_ACTION_RIGHT) {
+                callouts.contract_violation(filter, ContractViolation::LeftActionRight);
             }
-            return false;
+            let absorb =
+                action == Decision::Block && out.flags & CLASSIFY_OUT_FLAG_ABSORB != 0 && can_absorb(filter.layer);
+            return Some(Word { action, hard, absorb, written: true });
         }
-        other => {
-            callouts.contract_violation(filter, ContractViolation::UnknownAction(other));
-            return false;
+        action::CONTINUE | action::NONE | action::NONE_NO_MATCH => {
+            if !may_write || filter.action.action_type != action::CALLOUT_TERMINATING {
+                return None;
+            }
+            ContractViolation::TerminatingWithoutVerdict
         }
+        other => ContractViolation::UnknownAction(other),
     };
-    if inspection {
-        callouts.contract_violation(filter, ContractViolation::InspectionWithVerdict);
-        return false;
-    }
-    let veto = action == Decision::Block && verdict.action == Decision::Permit;
-    if !may_write && !veto {
-        callouts.contract_violation(filter, ContractViolation::WroteWithoutRight);
-        return true;
-    }
-    let hard = out.rights & RIGHT_ACTION_WRITE == 0;
-    if action == Decision::Permit && !hard && filter.has_flag(filter_flag::CLEAR_ACTION_RIGHT) {
-        callouts.contract_violation(filter, ContractViolation::LeftActionRight);
-    }
-    let absorb = action == Decision::Block && out.flags & CLASSIFY_OUT_FLAG_ABSORB != 0 && can_absorb(filter.layer);
-    *verdict = Verdict { action, filter_id: Some(filter.id), hard: hard || !may_write, absorb };
-    true
+    callouts.contract_violation(filter, violation);
+    None
 }
 
 /// The layers at which `FWPS_CLASSIFY_OUT_FLAG_ABSORB` counts (page "FWPS_CLASSIFY_OUT0").

@@ -20,6 +20,7 @@ use crate::weight;
 const FIRST_CALLOUT_ID: u32 = 258;
 /// Page "WFP Error Codes", `FWP_E_TOO_MANY_CALLOUTS`.
 const MAX_CALLOUTS: usize = 100_000;
+
 /// The filter engine: management objects, sessions, and the callouts registered at run time.
 #[derive(Debug)]
 pub struct Engine {

@@ -3,6 +3,7 @@
 //! Documentation pages: "FWPM_FILTER_CONDITION0", "FWP_MATCH_TYPE".
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::error::FwpError;
@@ -38,7 +39,7 @@ pub struct RuntimeCondition {
 
 /// The conditions of one filter, ready to be tested.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Matcher(Box<[Step]>);
+pub(crate) struct Matcher(Arc<[Step]>);
 
 #[derive(Debug, Clone)]
 struct Step {
@@ -96,6 +97,7 @@ impl Matcher {
         Ok((Self(steps.into()), runtime.into()))
     }
 
+    #[inline]
     pub(crate) fn matches(&self, values: &[Value<'_>]) -> bool {
         let mut steps = self.0.iter();
         while let Some(mut step) = steps.next() {

@@ -62,25 +62,25 @@ impl RuntimeFilter {
     pub fn has_flag(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
-
-    pub fn matches(&self, values: &[Value<'_>]) -> bool {
-        self.matcher.matches(values)
-    }
 }
 
 /// The committed filters of all layers, as one moment of the engine. A clone of the `Arc` keeps classifying by it, whatever is committed later.
 #[derive(Debug)]
 pub struct Snapshot {
-    layers: Box<[Option<Arc<LayerFilters>>]>,
+    /// By layer id: sublayers by weight, highest first. `None`: no filters.
+    layers: Box<[Option<Arc<[SublayerFilters]>>]>,
 }
-
-/// The filters of one layer.
-#[derive(Debug, Default)]
-pub(crate) struct LayerFilters(Box<[SublayerFilters]>);
 
 /// The filters of one sublayer at one layer, in the order of evaluation. Whatever finds the matching ones hides in here.
 #[derive(Debug)]
-pub(crate) struct SublayerFilters(Box<[Arc<RuntimeFilter>]>);
+pub(crate) struct SublayerFilters(Box<[Entry]>);
+
+/// The matcher beside the filter, so that a search does not touch filters that do not match.
+#[derive(Debug)]
+struct Entry {
+    matcher: Matcher,
+    filter: Arc<RuntimeFilter>,
+}
 
 /// What a commit does to one layer.
 #[derive(Debug, Default)]
@@ -99,55 +99,51 @@ impl Snapshot {
         let mut layers = self.layers.clone();
         for (layer, change) in changes {
             if let Some(slot) = layers.get_mut(usize::from(layer)) {
-                *slot = LayerFilters::changed(slot.as_deref(), change);
+                *slot = rebuilt(slot.as_deref().unwrap_or_default(), change);
             }
         }
         Self { layers }
     }
 
     pub fn has_filters(&self, layer: u16) -> bool {
-        self.layer(layer).is_some()
+        !self.sublayers(layer).is_empty()
     }
 
     /// The filters of a layer in the order of evaluation.
     pub fn filters(&self, layer: u16) -> impl Iterator<Item = &Arc<RuntimeFilter>> {
-        self.layer(layer).into_iter().flat_map(LayerFilters::filters)
+        self.sublayers(layer).iter().flat_map(SublayerFilters::filters)
     }
 
     #[inline]
-    pub(crate) fn layer(&self, layer: u16) -> Option<&LayerFilters> {
-        self.layers.get(usize::from(layer))?.as_deref()
+    pub(crate) fn sublayers(&self, layer: u16) -> &[SublayerFilters] {
+        self.layers.get(usize::from(layer)).and_then(Option::as_deref).unwrap_or_default()
     }
 }
 
-impl LayerFilters {
-    fn changed(before: Option<&Self>, change: LayerChange) -> Option<Arc<Self>> {
-        let kept = before.into_iter().flat_map(Self::filters).filter(|filter| !change.removed.contains(&filter.id));
-        let mut filters: Vec<_> = kept.cloned().chain(change.added).collect();
-        // Windows leaves the order of equal weights open; here the older filter comes first.
-        filters.sort_by_key(|filter| (Reverse(filter.sublayer_weight), Reverse(filter.weight), filter.id));
-        let sublayers: Box<[_]> = filters
-            .chunk_by(|one, next| one.sublayer_weight == next.sublayer_weight)
-            .map(|filters| SublayerFilters(filters.into()))
-            .collect();
-        (!sublayers.is_empty()).then(|| Arc::new(Self(sublayers)))
-    }
-
-    fn filters(&self) -> impl Iterator<Item = &Arc<RuntimeFilter>> {
-        self.0.iter().flat_map(|sublayer| sublayer.0.iter())
-    }
-
-    /// By weight, highest first.
-    #[inline]
-    pub(crate) fn sublayers(&self) -> &[SublayerFilters] {
-        &self.0
-    }
+/// A layer after a commit.
+fn rebuilt(before: &[SublayerFilters], change: LayerChange) -> Option<Arc<[SublayerFilters]>> {
+    let kept = before.iter().flat_map(SublayerFilters::filters).filter(|filter| !change.removed.contains(&filter.id));
+    let mut filters: Vec<_> = kept.cloned().chain(change.added).collect();
+    // Windows leaves the order of equal weights open; here the older filter comes first.
+    filters.sort_by_key(|filter| (Reverse(filter.sublayer_weight), Reverse(filter.weight), filter.id));
+    let sublayers = filters.chunk_by(|one, next| one.sublayer_weight == next.sublayer_weight);
+    let sublayers: Arc<[_]> = sublayers.map(SublayerFilters::new).collect();
+    (!sublayers.is_empty()).then_some(sublayers)
 }
 
 impl SublayerFilters {
+    fn new(filters: &[Arc<RuntimeFilter>]) -> Self {
+        let entry = |filter: &Arc<RuntimeFilter>| Entry { matcher: filter.matcher.clone(), filter: Arc::clone(filter) };
+        Self(filters.iter().map(entry).collect())
+    }
+
+    fn filters(&self) -> impl Iterator<Item = &Arc<RuntimeFilter>> {
+        self.0.iter().map(|entry| &entry.filter)
+    }
+
     /// The filters that match, by weight, highest first.
     #[inline]
     pub(crate) fn matching<'a>(&'a self, values: &'a [Value<'_>]) -> impl Iterator<Item = &'a RuntimeFilter> {
-        self.0.iter().map(|filter| &**filter).filter(|filter| filter.matches(values))
+        self.0.iter().filter(|entry| entry.matcher.matches(values)).map(|entry| &*entry.filter)
     }
 }

@@ -170,12 +170,17 @@ fn indices_are_dense_and_not_reused_while_a_snapshot_holds_them() {
 
 /// One filter naming a callout that answers so; what becomes of it.
 fn answered(action: fn(key: uuid::Uuid) -> Action, answer: fn(&mut ClassifyOut)) -> (Verdict, Script) {
+    answered_at(LAYER, action, answer)
+}
+
+fn answered_at(layer: u16, action: fn(key: uuid::Uuid) -> Action, answer: fn(&mut ClassifyOut)) -> (Verdict, Script) {
     let (mut engine, session) = engine();
-    let id = engine.callout_add(session, callout(1)).unwrap();
-    engine.filter_add(session, filter(action(key(1))), &mut ()).unwrap();
+    let layer = layers::by_id(layer).unwrap();
+    let id = engine.callout_add(session, Callout { layer: layer.key, ..callout(1) }).unwrap();
+    engine.filter_add(session, Filter { layer: layer.key, ..filter(action(key(1))) }, &mut ()).unwrap();
     let mut script = Script::default();
     script.answers.insert(id, answer);
-    (engine.snapshot().classify(LAYER, &[], &mut script), script)
+    (engine.snapshot().classify(layer.id, &[], &mut script), script)
 }
 
 #[test]
@@ -223,6 +228,9 @@ fn writing_without_the_right_is_reported_unless_it_is_a_veto() {
     assert_eq!(answer, (Decision::Block, asked, vec![]), "a veto");
     let answer = classify(&engine, |_| {});
     assert_eq!(answer, (Decision::Permit, permit, vec![]));
+    let mut script = Script::default();
+    script.answers.insert(id, |out| (out.action, out.rights) = (action::BLOCK, RIGHT_ACTION_WRITE));
+    assert!(engine.snapshot().classify(LAYER, &[], &mut script).hard, "nobody gives back the right");
 
     engine.filter_delete(session, permit, &mut ()).unwrap();
     asked = engine.filter_add(session, Filter { sublayer: key(1), ..filter(Action::Block) }, &mut ()).unwrap();
@@ -248,6 +256,8 @@ fn a_block_may_absorb() {
         out.flags = CLASSIFY_OUT_FLAG_ABSORB;
     };
     assert!(answered(Action::CalloutTerminating, absorb).0.absorb);
+    let bind = layers::id::ALE_RESOURCE_ASSIGNMENT_V4;
+    assert!(!answered_at(bind, Action::CalloutTerminating, absorb).0.absorb, "not at every layer");
     let permit: fn(&mut ClassifyOut) = |out| {
         out.action = action::PERMIT;
         out.flags = CLASSIFY_OUT_FLAG_ABSORB;
@@ -275,4 +285,18 @@ fn the_first_verdict_ends_its_sublayer_but_not_the_next() {
     let verdict = engine.snapshot().classify(LAYER, &[], &mut script);
     assert_eq!(verdict.filter_id, Some(decides));
     assert_eq!(script.calls.iter().map(|call| call.0).collect::<Vec<_>>(), [inspect, inspect]);
+}
+
+#[test]
+fn a_callout_that_is_not_called_on_this_flow_says_nothing() {
+    struct NotHere;
+    impl Callouts for NotHere {
+        fn classify(&mut self, _: u32, _: &RuntimeFilter, _: &mut ClassifyOut) -> CalloutCall {
+            CalloutCall::NotOnThisFlow
+        }
+    }
+    let (mut engine, session) = engine();
+    engine.callout_add(session, callout(1)).unwrap();
+    engine.filter_add(session, filter(Action::CalloutTerminating(key(1))), &mut ()).unwrap();
+    assert_eq!(engine.snapshot().classify(LAYER, &[], &mut NotHere).filter_id, None);
 }

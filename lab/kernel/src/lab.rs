@@ -32,8 +32,8 @@ impl Lab {
         Lab { _end: Arc::new(End(kernel.clone())), kernel }
     }
 
-    /// Runs `body` inside the lab, as every call into an image must.
-    pub(crate) fn enter<R>(&self, body: impl FnOnce() -> R) -> R {
+    /// Runs `body` as a thread of this kernel, as every call into an image must.
+    pub fn enter<R>(&self, body: impl FnOnce() -> R) -> R {
         thread::enter(&self.kernel, body)
     }
 

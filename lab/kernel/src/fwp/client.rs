@@ -103,6 +103,12 @@ impl<'a> EngineClient<'a> {
 }
 
 impl Lab {
+    /// Address of the classifyFn that a driver has registered under a callout's key, for measurements. A call to it is a call into
+    /// the image: inside [`Lab::enter`], with the driver loaded.
+    pub fn classify_function(&self, callout: Uuid) -> Option<*const ()> {
+        self.kernel.fwp.callouts.by_key(&callout).map(|callout| callout.registration.classify)
+    }
+
     /// The filter engine, as a program in user mode reaches it.
     pub fn engine(&self) -> EngineClient<'_> {
         EngineClient::new(self)

@@ -200,7 +200,7 @@ impl State {
         }
     }
 
-    /// What the image with this number has registered, a line each.
+    /// The callouts that the image with this number has registered, a line each.
     pub fn registrations(&self, image: u64) -> Vec<String> {
         let callouts = self.callouts.all();
         callouts.iter().filter(|callout| callout.owner.image == image).map(|callout| callout.name.clone()).collect()

@@ -245,6 +245,16 @@ impl Pool {
         if allocation.paged {
             require_irql(APC_LEVEL);
         }
+        let range = address..address + allocation.size as u64;
+        let kernel = thread::current();
+        if let Some((what, at)) = kernel.timers.any_in(range.clone()) {
+            report::violation(Finding {
+                kind: Kind::Pool,
+                what: format!("memory was freed that contains {what} ({at:#x}): {}", allocation.describe()),
+                remedy: "cancel the timer, or wait for the DPC, before freeing its memory".into(),
+            });
+            kernel.timers.take_where(|object, _| range.contains(&object));
+        }
         let damage = self.damage(&allocation);
         let described = allocation.describe();
         self.release(allocation, caller);

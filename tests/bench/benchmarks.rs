@@ -1,0 +1,220 @@
+//! `cargo xtask bench`: what the driver and the lab cost, in one table.
+//!
+//! Times vary with the machine and with what else it does, so every figure is a median over rounds in which all candidates take
+//! turns, and what counts is a difference or a ratio within one run.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use fwps::sys::*;
+use postern_image::{POSTERN_SYS, POSTERN_SYS_PATH};
+use postern_lab::{Config, Direction, Lab, Packet};
+use postern_protocol::callout::{Callout, Layer, Role};
+
+const ROUNDS: usize = 21;
+const CALLS: u32 = 300_000;
+
+fn main() {
+    println!("postern.sys: {POSTERN_SYS_PATH}");
+    let lab = Lab::start(Config::default());
+    lab.load(postern_protocol::SERVICE_NAME, POSTERN_SYS).expect("the driver loads");
+    classify(&lab);
+    two_threads(&lab);
+    packets(&lab);
+    lab.unload(postern_protocol::SERVICE_NAME).expect("the driver unloads");
+    load_and_unload(&lab);
+    if let Some(cli) = std::env::var_os("POSTERN_CLI") {
+        replay(Path::new(&cli));
+    }
+    row("image size", &format!("{} bytes", POSTERN_SYS.len()), "goal: below 65536");
+}
+
+fn row(what: &str, figure: &str, note: &str) {
+    println!("{what:<44} {figure:>20}  {note}");
+}
+
+type Classify = unsafe extern "win64" fn(
+    *const FWPS_INCOMING_VALUES0,
+    *const FWPS_INCOMING_METADATA_VALUES0,
+    *mut core::ffi::c_void,
+    *const core::ffi::c_void,
+    *const FWPS_FILTER3,
+    u64,
+    *mut FWPS_CLASSIFY_OUT0,
+);
+
+/// What every classify is measured against: the same call, and nothing in it.
+unsafe extern "win64" fn empty(
+    _: *const FWPS_INCOMING_VALUES0,
+    _: *const FWPS_INCOMING_METADATA_VALUES0,
+    _: *mut core::ffi::c_void,
+    _: *const core::ffi::c_void,
+    _: *const FWPS_FILTER3,
+    _: u64,
+    _: *mut FWPS_CLASSIFY_OUT0,
+) {
+}
+
+/// The classifyFn of a callout of the loaded image.
+fn function(lab: &Lab, callout: Callout) -> Classify {
+    let key = uuid::Uuid::from_u128(callout.key());
+    let address = lab.classify_function(key).expect("the driver has registered its callouts");
+    // SAFETY: the driver registered this address as a FWPS_CALLOUT_CLASSIFY_FN3.
+    unsafe { core::mem::transmute::<*const (), Classify>(address) }
+}
+
+/// Time of one call, in nanoseconds.
+fn time(lab: &Lab, function: Classify) -> f64 {
+    let values = FWPS_INCOMING_VALUES0 { layerId: 48, valueCount: 0, incomingValue: core::ptr::null_mut() };
+    // SAFETY: plain data, for which zero is a value.
+    let metadata: FWPS_INCOMING_METADATA_VALUES0 = unsafe { core::mem::zeroed() };
+    // SAFETY: as above.
+    let filter: FWPS_FILTER3 = unsafe { core::mem::zeroed() };
+    // SAFETY: as above.
+    let mut out: FWPS_CLASSIFY_OUT0 = unsafe { core::mem::zeroed() };
+    lab.enter(|| {
+        let function = black_box(function);
+        let begun = Instant::now();
+        for _ in 0..CALLS {
+            out.rights = FWPS_RIGHT_ACTION_WRITE;
+            let out = &raw mut out;
+            // SAFETY: the pointers are valid for the call, as the function's contract has it.
+            unsafe { function(&values, &metadata, core::ptr::null_mut(), core::ptr::null(), &filter, 0, out) };
+        }
+        begun.elapsed().as_nanos() as f64 / f64::from(CALLS)
+    })
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn classify(lab: &Lab) {
+    let callouts: Vec<Callout> = [Role::Inspect, Role::Block, Role::Permit]
+        .into_iter()
+        .flat_map(|role| [Layer::AleAuthConnectV4, Layer::AleAuthConnectV6].map(|layer| Callout { role, layer }))
+        .collect();
+    let mut functions = vec![empty as Classify];
+    functions.extend(callouts.iter().map(|callout| function(lab, *callout)));
+    let mut times = vec![Vec::new(); functions.len()];
+    for _ in 0..ROUNDS {
+        for (function, times) in functions.iter().zip(&mut times) {
+            times.push(time(lab, *function));
+        }
+    }
+    let nothing = median(times[0].clone());
+    row("empty extern \"win64\" function", &format!("{nothing:.1} ns"), "");
+    for (callout, times) in callouts.iter().zip(&times[1..]) {
+        let took = median(times.clone());
+        row(
+            &format!("classify, {} {}", callout.role.name(), callout.layer.name()),
+            &format!("{took:.1} ns"),
+            &format!("{:+.1} ns over the empty call; goal for inspect: at most +15", took - nothing),
+        );
+    }
+}
+
+/// Two threads on two processors, each beside itself alone.
+fn two_threads(lab: &Lab) {
+    let inspect = function(lab, Callout { role: Role::Inspect, layer: Layer::AleAuthConnectV4 });
+    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        alone.push(time(lab, inspect));
+        let barrier = Barrier::new(2);
+        let pair = std::thread::scope(|scope| {
+            let threads = [(); 2].map(|()| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    time(lab, inspect)
+                })
+            });
+            threads.map(|thread| thread.join().expect("a thread"))
+        });
+        together.push(pair[0].max(pair[1]));
+    }
+    row(
+        "classify on two threads, speed of each",
+        &format!("{:.2} of one alone", median(alone) / median(together)),
+        "goal: at least 0.90",
+    );
+}
+
+/// The whole walk of a packet through the layers, with the driver's eight filters.
+fn packets(lab: &Lab) {
+    const PACKETS: u32 = 200_000;
+    let mut traffic = lab.traffic();
+    let bytes = [0x45; 128];
+    let packet = Packet {
+        direction: Direction::Outbound,
+        protocol: 17,
+        local: "192.168.0.2:50000".parse().expect("an address"),
+        remote: "192.0.2.1:443".parse().expect("an address"),
+        tcp_flags: 0,
+        icmp_id: 0,
+        fragment: None,
+        bytes: &bytes,
+        payload: &bytes[20..],
+    };
+    let figures = (0..ROUNDS).map(|_| {
+        let begun = Instant::now();
+        for _ in 0..PACKETS {
+            black_box(traffic.packet(&packet));
+        }
+        begun.elapsed().as_nanos() as f64 / f64::from(PACKETS)
+    });
+    let took = median(figures.collect());
+    row("one packet through the lab's layers", &format!("{took:.0} ns"), &format!("{:.2} million a second", 1000.0 / took));
+}
+
+fn load_and_unload(lab: &Lab) {
+    let (mut loads, mut unloads) = (Vec::new(), Vec::new());
+    for _ in 0..50 {
+        let begun = Instant::now();
+        lab.load(postern_protocol::SERVICE_NAME, POSTERN_SYS).expect("the driver loads");
+        loads.push(milliseconds(begun.elapsed()));
+        let begun = Instant::now();
+        lab.unload(postern_protocol::SERVICE_NAME).expect("the driver unloads");
+        unloads.push(milliseconds(begun.elapsed()));
+    }
+    row("load", &format!("{:.2} ms", median(loads)), "");
+    row("unload", &format!("{:.2} ms", median(unloads)), "");
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// `postern replay`, as a user runs it: from the file to the verdicts.
+fn replay(cli: &Path) {
+    let lab = std::env::temp_dir().join(format!("postern-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&lab).expect("a folder for the lab");
+    let postern = |arguments: &[&str]| {
+        let output = Command::new(cli)
+            .args(arguments)
+            .arg("--json")
+            .env("POSTERN_LAB", lab.join("lab.sock"))
+            .output()
+            .expect("the CLI runs");
+        assert!(output.status.success(), "postern {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    postern(&["lab", "start"]);
+    postern(&["driver", "load"]);
+    for threads in ["1", "2"] {
+        let summary = postern(&["replay", "tests/data/pcap/afs-udp-frag.pcap", "--repeat", "3000", "--threads", threads]);
+        let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+        let rate = summary["packets_per_second"].as_f64().expect("a rate");
+        row(
+            &format!("replay, {threads} thread(s)"),
+            &format!("{:.2} million/s", rate / 1e6),
+            "goal: more than 1 million packets a second",
+        );
+    }
+    postern(&["driver", "unload"]);
+    postern(&["lab", "stop"]);
+    std::fs::remove_dir_all(&lab).expect("the lab's folder goes");
+}

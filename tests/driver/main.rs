@@ -1,0 +1,7 @@
+//! The built `postern.sys`, in the lab: how it starts, judges traffic, answers requests and leaves.
+
+mod leaving;
+mod requests;
+mod starting;
+mod support;
+mod verdicts;

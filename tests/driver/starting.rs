@@ -1,0 +1,131 @@
+//! `DriverEntry`, and what is left when it fails.
+
+use postern_engine::objects::Callout;
+use postern_image::POSTERN_SYS;
+use postern_lab::{Config, Decision, Fault, Lab, NtStatus, Occurrences};
+use postern_protocol::callout::Role;
+use uuid::Uuid;
+
+use crate::requests::statistics;
+use crate::support::*;
+
+#[test]
+fn the_driver_adds_its_own_objects() {
+    let lab = lab_with_driver();
+    lab.engine()
+        .read(|engine| {
+            let view = engine.view(None);
+            let own = |provider: &Option<Uuid>| *provider == Some(driver_provider());
+            assert_eq!(view.filters().filter(|filter| own(&filter.provider)).count(), 8);
+            let callouts: Vec<&Callout> = view.callouts().filter(|callout| own(&callout.provider)).collect();
+            assert_eq!(callouts.len(), 8);
+            assert!(callouts.iter().all(|callout| callout.registered));
+            assert!(view.sublayers().any(|sublayer| own(&sublayer.provider)));
+        })
+        .unwrap();
+    unload(&lab);
+}
+
+#[test]
+fn a_second_load_is_refused_and_the_first_stays() {
+    let lab = lab_with_driver();
+    assert!(lab.load(SERVICE, POSTERN_SYS).is_err());
+    let error = lab.load("another", POSTERN_SYS).unwrap_err();
+    assert!(lab.debug_log().iter().any(|line| line.contains("failed")), "{error}");
+    assert_eq!(connect(&mut lab.traffic(), "192.0.2.7:443").decision, Decision::Permit);
+    assert_eq!(statistics(&lab, connect_callout(Role::Monitor)).0, 1);
+    unload(&lab);
+}
+
+/// Kernel functions that `DriverEntry` calls and that can fail, and how often it calls them.
+const FALLIBLE: [(&str, u64); 21] = [
+    ("WdfDriverCreate", 1),
+    ("WdfControlDeviceInitAllocate", 1),
+    ("WdfDeviceInitAssignName", 1),
+    ("WdfDeviceCreate", 1),
+    ("WdfIoQueueCreate", 1),
+    ("WdfDeviceCreateSymbolicLink", 1),
+    ("ExAllocatePool2", 1),
+    ("IoAllocateWorkItem", 2),
+    ("FwpmBfeStateSubscribeChanges0", 1),
+    ("FwpsCalloutRegister3", 32),
+    ("FwpmEngineOpen0", 1),
+    ("FwpmTransactionBegin0", 1),
+    ("FwpmProviderAdd0", 1),
+    ("FwpmSubLayerAdd0", 1),
+    ("FwpmCalloutAdd0", 8),
+    ("FwpmFilterAdd0", 8),
+    ("FwpmTransactionCommit0", 1),
+    // These are called by a start that succeeds, too, or only by one that fails: it must succeed in spite of them.
+    ("EtwRegister", 0),
+    ("MmGetSystemRoutineAddress", 0),
+    ("EtwWriteString", 0),
+    ("FwpmTransactionAbort0", 0),
+];
+
+#[test]
+fn a_start_that_fails_at_any_step_leaves_nothing_behind() {
+    for (function, calls) in FALLIBLE {
+        for call in 1..=calls {
+            let lab = lab();
+            fail(&lab, function, Occurrences::Nth(call), 0xC000_009A);
+            let error = under_traffic(&lab, || lab.load(SERVICE, POSTERN_SYS)).err();
+            assert!(error.is_some(), "the start succeeded although {function}, call {call}, failed");
+            assert!(lab.drivers().is_empty());
+            assert_clean(&lab);
+            load(&lab);
+            unload(&lab);
+        }
+    }
+}
+
+#[test]
+fn a_log_without_etw_is_no_reason_to_fail() {
+    for function in ["EtwRegister", "MmGetSystemRoutineAddress", "EtwWriteString"] {
+        let lab = lab();
+        fail(&lab, function, Occurrences::Always, 0xC000_009A);
+        load(&lab);
+        unload(&lab);
+    }
+}
+
+fn fail(lab: &Lab, function: &str, occurrences: Occurrences, status: u32) {
+    lab.inject_fault(Fault { function: function.into(), status: NtStatus(status as i32), occurrences });
+}
+
+#[test]
+fn a_driver_that_starts_before_bfe_adds_its_filters_when_bfe_runs() {
+    let lab = Lab::start(Config { bfe_running: false, ..Config::default() });
+    load(&lab);
+    let seen = |lab: &Lab| {
+        connect(&mut lab.traffic(), "192.0.2.7:443");
+        statistics(lab, connect_callout(Role::Monitor)).0
+    };
+    assert_eq!(seen(&lab), 0);
+    lab.set_bfe_running(true);
+    wait_until(|| seen(&lab) > 0);
+    lab.set_bfe_running(false);
+    let settled = seen(&lab);
+    assert_eq!(seen(&lab), settled, "a filter is left of a session that has ended");
+    lab.set_bfe_running(true);
+    wait_until(|| seen(&lab) > settled);
+    unload(&lab);
+}
+
+#[test]
+fn a_driver_leaves_whether_bfe_runs_or_not() {
+    for bfe_running in [false, true] {
+        let lab = Lab::start(Config { bfe_running, ..Config::default() });
+        load(&lab);
+        lab.set_bfe_running(!bfe_running);
+        unload(&lab);
+    }
+}
+
+fn wait_until(mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed().as_secs() < 20, "waited in vain");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,176 @@
+//! A lab with the driver in it, and traffic.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Weight};
+use postern_engine::{SessionId, layers};
+use postern_image::POSTERN_SYS;
+use postern_lab::{Config, Connection, Direction, Lab, Outcome, Packet, Traffic};
+use postern_protocol::callout::{self, Role};
+use uuid::Uuid;
+
+pub const SERVICE: &str = postern_protocol::SERVICE_NAME;
+
+pub fn lab() -> Lab {
+    Lab::start(Config::default())
+}
+
+/// A lab with the driver in it.
+pub fn lab_with_driver() -> Lab {
+    let lab = lab();
+    load(&lab);
+    lab
+}
+
+pub fn load(lab: &Lab) {
+    lab.load(SERVICE, POSTERN_SYS).unwrap_or_else(|error| panic!("{error}\n{}", lab.debug_log().join("\n")));
+}
+
+/// Unloads the driver, and asserts that it left cleanly and gave a full receipt.
+pub fn unload(lab: &Lab) {
+    let receipts = receipts(lab);
+    lab.unload(SERVICE).unwrap_or_else(|error| panic!("{error}\n{}", lab.debug_log().join("\n")));
+    assert_eq!(self::receipts(lab), receipts + 1, "no full receipt:\n{}", lab.debug_log().join("\n"));
+    assert_clean(lab);
+}
+
+/// Full receipts in the log so far.
+pub fn receipts(lab: &Lab) -> usize {
+    lab.debug_log().iter().filter(|line| line.contains(postern_core::receipt::COMPLETE)).count()
+}
+
+/// Asserts that nobody broke a contract, and that nothing of the driver is left in the engine.
+pub fn assert_clean(lab: &Lab) {
+    let violations = lab.violations();
+    assert!(violations.is_empty(), "{violations:#?}\n{}", lab.debug_log().join("\n"));
+    lab.engine()
+        .read(|engine| {
+            let view = engine.view(None);
+            assert!(view.filters().all(|filter| filter.provider != Some(driver_provider())), "a filter is left");
+            assert!(view.callouts().all(|callout| callout.provider != Some(driver_provider())), "a callout is left");
+            assert!(view.providers().all(|provider| provider.key != driver_provider()), "the provider is left");
+            assert!(engine.sessions().all(|(_, session)| !session.kernel_mode), "a session is left");
+        })
+        .unwrap_or_default();
+}
+
+pub fn driver_provider() -> Uuid {
+    Uuid::from_u128(postern_protocol::DRIVER_PROVIDER)
+}
+
+pub fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+pub fn connect(traffic: &mut Traffic, remote: &str) -> Outcome {
+    let local = if remote.starts_with('[') { "[fd00::2]:50000" } else { "192.168.0.2:50000" };
+    traffic.connect(&Connection { protocol: 6, local: address(local), remote: address(remote), app: None })
+}
+
+/// Makes connections and packets, of both IP versions and in both directions, until told to stop. Returns how many.
+pub fn make_traffic(lab: &Lab, stop: &AtomicBool) -> u64 {
+    let mut traffic = lab.traffic();
+    let mut packets = 0;
+    let mut port = 1024u16;
+    while !stop.load(Ordering::Relaxed) {
+        port = port.checked_add(1).unwrap_or(1024);
+        for (local, remote) in [("192.168.0.2", "192.0.2.1"), ("fd00::2", "2001:db8::1")] {
+            let local = SocketAddr::new(local.parse().unwrap(), port);
+            let remote = SocketAddr::new(remote.parse().unwrap(), 443);
+            for direction in [Direction::Outbound, Direction::Inbound, Direction::Outbound] {
+                traffic.packet(&Packet {
+                    direction,
+                    protocol: 17,
+                    local,
+                    remote,
+                    tcp_flags: 0,
+                    icmp_id: 0,
+                    fragment: None,
+                    bytes: &[0; 48],
+                    payload: &[0; 20],
+                });
+                packets += 1;
+            }
+        }
+    }
+    packets
+}
+
+/// Runs `body` while four threads make traffic.
+pub fn under_traffic<T>(lab: &Lab, body: impl FnOnce() -> T) -> T {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| make_traffic(lab, &stop))).collect();
+        let result = body();
+        stop.store(true, Ordering::Relaxed);
+        for thread in threads {
+            assert!(thread.join().unwrap() > 0, "a thread made no traffic");
+        }
+        result
+    })
+}
+
+/// A session of a program, as the CLI opens one.
+pub fn session(lab: &Lab) -> SessionId {
+    let display = DisplayData { name: "test".into(), description: String::new() };
+    lab.engine()
+        .session_open(Session {
+            key: Uuid::nil(),
+            display,
+            dynamic: false,
+            transaction_wait_timeout_ms: 0,
+            process_id: 4711,
+            user: "test".into(),
+            kernel_mode: false,
+        })
+        .unwrap()
+}
+
+/// Adds the callout object of one of the driver's callouts, as the CLI does for the first filter that names it.
+pub fn add_callout_object(lab: &Lab, session: SessionId, callout: callout::Callout) -> Uuid {
+    let key = Uuid::from_u128(callout.key());
+    lab.engine()
+        .callout_add(
+            session,
+            Callout {
+                key,
+                display: DisplayData { name: "test callout".into(), description: String::new() },
+                persistent: false,
+                uses_provider_context: false,
+                provider: None,
+                data: Vec::new(),
+                layer: Uuid::from_u128(callout.layer.key()),
+                id: 0,
+                registered: false,
+                registration_flags: 0,
+            },
+        )
+        .unwrap();
+    key
+}
+
+/// A filter without conditions at ALE_AUTH_CONNECT_V4.
+pub fn filter(name: &str, action: Action) -> Filter {
+    let layer = layers::by_name("ALE_AUTH_CONNECT_V4").unwrap();
+    Filter {
+        key: Uuid::nil(),
+        display: DisplayData { name: name.into(), description: String::new() },
+        flags: FilterFlags::empty(),
+        provider: None,
+        data: Vec::new(),
+        layer: layer.key,
+        sublayer: Uuid::nil(),
+        weight: Weight::Auto,
+        conditions: Vec::new(),
+        action,
+        raw_context: 0,
+        id: 0,
+        effective_weight: 0,
+    }
+}
+
+/// The callout of `role` at ALE_AUTH_CONNECT_V4.
+pub fn connect_callout(role: Role) -> callout::Callout {
+    callout::Callout { role, layer: callout::Layer::AleAuthConnectV4 }
+}
