@@ -9,7 +9,7 @@ use crate::inject;
 use crate::irql::require_irql;
 use crate::kernel::lock;
 use crate::kmdf::attributes::{self, Attributes, Checked, Rules};
-use crate::kmdf::client::{self, Client, Globals};
+use crate::kmdf::client::{Client, Globals};
 use crate::kmdf::driver::Driver;
 use crate::kmdf::object;
 use crate::kmdf::report::{WDF_VERIFIER_FATAL_ERROR, broken, fatal, required};
@@ -245,7 +245,11 @@ extern "win64" fn WdfDeviceInitAssignName(_globals: Ptr<Globals>, init: u64, nam
     NtStatus::SUCCESS
 }
 
-extern "win64" fn WdfDeviceInitAssignSDDLString(_globals: Ptr<Globals>, init: u64, sddl: Ptr<UnicodeString>) -> NtStatus {
+extern "win64" fn WdfDeviceInitAssignSDDLString(
+    _globals: Ptr<Globals>,
+    init: u64,
+    sddl: Ptr<UnicodeString>,
+) -> NtStatus {
     if !require_irql(PASSIVE_LEVEL) {
         return NtStatus::INVALID_DEVICE_REQUEST;
     }
