@@ -165,12 +165,22 @@ fn misbehave(service: &str) -> (Lab, postern_lab::Violation) {
 #[test]
 fn misbehaviour_in_a_request_is_caught_and_named() {
     let cases: &[(&str, Kind, &str, bool)] = &[
-        ("overrun", Kind::Pool, "pool overrun: writing 1 byte(s) behind the end of 64 bytes with tag 'Test', allocated at overrun+", true),
+        (
+            "overrun",
+            Kind::Pool,
+            "pool overrun: writing 1 byte(s) behind the end of 64 bytes with tag 'Test', allocated at overrun+",
+            true,
+        ),
         ("use-after-free", Kind::Pool, "use after free: writing 64 bytes with tag 'Test'", true),
         ("double-free", Kind::Bugcheck, "BAD_POOL_CALLER (0x000000c2", true),
         ("wrong-tag", Kind::Bugcheck, "BAD_POOL_CALLER", true),
         ("small-overrun", Kind::Pool, "was written 1 byte(s) behind its end", false),
-        ("null", Kind::Bugcheck, "PAGE_FAULT_IN_NONPAGED_AREA (0x00000050): the image faulted writing address 0x8", true),
+        (
+            "null",
+            Kind::Bugcheck,
+            "PAGE_FAULT_IN_NONPAGED_AREA (0x00000050): the image faulted writing address 0x8",
+            true,
+        ),
         ("lock-kept", Kind::SpinLock, "returned with 1 spin lock(s) still held", false),
         ("lock-twice", Kind::Bugcheck, "SPIN_LOCK_ALREADY_OWNED", true),
         ("lock-not-held", Kind::Bugcheck, "SPIN_LOCK_NOT_OWNED", true),
@@ -182,7 +192,12 @@ fn misbehaviour_in_a_request_is_caught_and_named() {
         ("divide", Kind::Bugcheck, "divided by zero", true),
         ("breakpoint", Kind::Bugcheck, "DbgBreakPoint", true),
         ("int3", Kind::Bugcheck, "executed a breakpoint", true),
-        ("bad-pointer", Kind::Bugcheck, "KeSetEvent (called with a bad pointer or state) faulted reading address 0x10", true),
+        (
+            "bad-pointer",
+            Kind::Bugcheck,
+            "KeSetEvent (called with a bad pointer or state) faulted reading address 0x10",
+            true,
+        ),
         ("region-kept", Kind::Contract, "returned with 1 critical region(s) not left", false),
         ("free-armed-timer", Kind::Pool, "contains an armed timer", false),
     ];
