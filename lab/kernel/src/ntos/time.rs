@@ -616,8 +616,7 @@ extern "win64" fn ExAllocateTimer(callback: u64, context: u64, attributes: u32) 
         return Ptr::NULL;
     }
     let size = size_of::<ExTimer>();
-    let timer: Ptr<ExTimer> =
-        thread::current().pool.allocate(size, u32::from_le_bytes(*b"ExTm"), false, true).cast();
+    let timer: Ptr<ExTimer> = thread::current().pool.allocate(size, u32::from_le_bytes(*b"ExTm"), false, true).cast();
     KeInitializeTimerEx(timer.cast(), u32::from(attributes & 4 == 0));
     KeInitializeDpc(field!(timer, Dpc), ex_timer_dpc as *const () as u64, timer.address());
     field!(timer, Callback).write(callback);
