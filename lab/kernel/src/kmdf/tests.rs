@@ -11,7 +11,7 @@ use crate::driver::{self, Driver};
 use crate::export;
 use crate::kmdf::names::NAMES;
 use crate::nt::{NtStatus, OwnedUnicode};
-use crate::ptr::field;
+use crate::ptr::{Ptr, field};
 use crate::{Config, Fault, File, Kind, Lab, Occurrences};
 
 type Function = extern "win64" fn(u64, u64, u64, u64, u64, u64, u64, u64) -> u64;
@@ -24,8 +24,7 @@ thread_local! {
 /// Calls a function of the table with the driver's globals, as drivers do.
 fn wdf(name: &str, arguments: &[u64]) -> u64 {
     let index = NAMES.iter().position(|known| *known == name).expect("a function of the framework");
-    // SAFETY: the table has an address for each name.
-    let address = unsafe { *(TABLE.get() as *const u64).add(index) };
+    let address = Ptr::<u64>::from_address(TABLE.get()).at(index).read();
     // SAFETY: the convention lets a caller pass more arguments than the function takes.
     let function: Function = unsafe { core::mem::transmute(address) };
     let at = |index: usize| arguments.get(index).copied().unwrap_or(0);
