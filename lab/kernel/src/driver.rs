@@ -425,10 +425,9 @@ pub(crate) fn stand_in(kernel: &Arc<Kernel>, service: &str) -> Arc<Driver> {
         base: 0,
         size: 0,
         registry_path,
-        driver_name: OwnedUnicode::new(&format!(r"\Driver\{service}")),
+        _names: [OwnedUnicode::new(service), OwnedUnicode::new(service)],
         state: AtomicU8::new(RUNNING),
         pending: AtomicBool::new(false),
-        last_report: Mutex::new(None),
     });
     lock(&kernel.drivers.0).push(driver.clone());
     driver
