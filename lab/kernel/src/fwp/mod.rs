@@ -3,7 +3,7 @@
 //! - [`marshal`] and [`give`]: structures of the management API to engine objects, and back;
 //! - [`management`]: `Fwpm*`; [`bfe`]: the state of the base filtering engine;
 //! - [`callouts`], [`notify`], [`flows`]: what callouts are promised;
-//! - [`runtime`], [`pending`], [`injection`]: `Fwps*`;
+//! - [`runtime`], [`pending`], [`classify_handle`], [`injection`]: `Fwps*`;
 //! - [`view`], [`classify`]: what traffic meets;
 //! - [`client`]: the engine as user mode sees it.
 #![allow(non_snake_case, reason = "functions and fields have the names of fwpsk.h and fwpmk.h")]
@@ -27,6 +27,7 @@ use crate::thread;
 mod bfe;
 mod callouts;
 pub(crate) mod classify;
+pub(crate) mod classify_handle;
 mod client;
 mod flows;
 mod give;
@@ -52,7 +53,7 @@ pub(crate) use view::View;
 use notify::Notifier;
 
 pub(crate) const EXPORTS: &[&[Export]] =
-    &[management::EXPORTS, bfe::EXPORTS, runtime::EXPORTS, injection::EXPORTS, pending::EXPORTS];
+    &[management::EXPORTS, bfe::EXPORTS, runtime::EXPORTS, injection::EXPORTS, pending::EXPORTS, classify_handle::EXPORTS];
 
 /// `FWPM_SESSION0.txnWaitTimeoutInMSec` of 0: the default that the documentation names.
 const DEFAULT_WAIT: Duration = Duration::from_secs(15);
@@ -74,6 +75,7 @@ pub(crate) struct State {
     pub bfe: bfe::Bfe,
     pub injection: injection::Injection,
     pub pending: pending::Pending,
+    pub classify_handles: classify_handle::ClassifyHandles,
     pub ndis: crate::ndis::State,
     handles: management::Handles,
 }
@@ -120,6 +122,7 @@ impl State {
             bfe: bfe::Bfe::new(config.bfe_running),
             injection: injection::Injection::default(),
             pending: pending::Pending::default(),
+            classify_handles: classify_handle::ClassifyHandles::default(),
             ndis: crate::ndis::State::default(),
             handles: management::Handles::default(),
         }
@@ -231,6 +234,7 @@ impl State {
         left.extend(self.given.left_behind(image));
         left.extend(self.injection.left_behind(image));
         left.extend(self.pending.left_behind(image));
+        left.extend(self.classify_handles.left_behind(image));
         left.extend(self.ndis.left_behind(image));
         left
     }

@@ -138,7 +138,7 @@ pub(crate) fn reauthorize(kernel: &Kernel, operation: &Operation) -> Verdict {
         walk.take_up(operation);
         walk.facts.flags |= FWP_CONDITION_FLAG_IS_REAUTHORIZE;
         walk.facts.reauthorize_reason = FWP_CONDITION_REAUTHORIZE_REASON_CLASSIFY_COMPLETION;
-        walk.verdict(super::authorizing(operation.begun))
+        walk.verdict(operation.at)
     })
 }
 
@@ -169,5 +169,6 @@ fn walk<T>(kernel: &Kernel, packet: &Packet<'_>, app: Option<&[u8]>, body: impl 
         loaded: false,
         injected: None,
         completion: 0,
+        classify_context: 0,
     })
 }

@@ -19,7 +19,7 @@ use crate::ptr::Ptr;
 
 /// A stop on the way: a pair of layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
+pub(crate) enum At {
     InboundIpPacket,
     OutboundIpPacket,
     InboundTransport,
@@ -100,6 +100,8 @@ pub(super) struct Walk<'a> {
     pub injected: Option<(Ptr<NET_BUFFER_LIST>, bool)>,
     /// The completion handle while an operation is classified that can be pended, or 0.
     pub completion: u64,
+    /// The classify context while one is classified that can be finished later, or 0.
+    pub classify_context: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -208,7 +210,7 @@ impl<'a> Walk<'a> {
             values,
             metadata: &raw const *self.scratch.metadata,
             layer_data,
-            classify_context: core::ptr::null(),
+            classify_context: core::ptr::without_provenance(self.classify_context as usize),
             flow: self.flow,
             raw: &mut self.scratch.raw,
         }
@@ -225,7 +227,7 @@ impl<'a> Walk<'a> {
             values,
             metadata: &raw const *self.scratch.metadata,
             layer_data,
-            classify_context: core::ptr::null(),
+            classify_context: core::ptr::without_provenance(self.classify_context as usize),
             flow: self.flow,
             raw: &mut self.scratch.raw,
         }
