@@ -159,7 +159,8 @@ extern "win64" fn FwpsReleaseClassifyHandle0(classify_handle: u64) {
         Some(Handle { pended: Some(pended), .. }) if pended.verdict().is_none() => {
             report::violation(Finding {
                 kind: Kind::Contract,
-                what: "FwpsReleaseClassifyHandle0 was called while the classify is pended: nobody can complete it now".into(),
+                what: "FwpsReleaseClassifyHandle0 was called while the classify is pended: nobody can complete it now"
+                    .into(),
                 remedy: "call FwpsCompleteClassify0 first".into(),
             });
         }

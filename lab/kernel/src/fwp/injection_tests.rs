@@ -406,10 +406,8 @@ fn a_pended_redirect_goes_on_where_it_was_left() {
     let pend = handle.clone();
     on_classify(move |classify| {
         let mut acquired = 0u64;
-        let status = import!(
-            "fwpkclnt.sys",
-            FwpsAcquireClassifyHandle0(classify.classify_context, 0u32, &raw mut acquired)
-        );
+        let status =
+            import!("fwpkclnt.sys", FwpsAcquireClassifyHandle0(classify.classify_context, 0u32, &raw mut acquired));
         assert_eq!(status, STATUS_SUCCESS);
         pend.set(acquired);
         let out = &raw mut *classify.out;
@@ -431,7 +429,8 @@ fn a_pended_redirect_goes_on_where_it_was_left() {
         assert_eq!(Ptr::new(request).read().remoteAddressAndPort.ss_family, AF_INET);
         import!("fwpkclnt.sys", FwpsApplyModifiedLayerData0(handle.get(), request, 0u32));
         let action = FWP_ACTION_PERMIT;
-        let out = FWPS_CLASSIFY_OUT0 { actionType: action, outContext: 0, filterId: 0, rights: 0, flags: 0, reserved: 0 };
+        let out =
+            FWPS_CLASSIFY_OUT0 { actionType: action, outContext: 0, filterId: 0, rights: 0, flags: 0, reserved: 0 };
         import!("fwpkclnt.sys", FwpsCompleteClassify0(handle.get(), 0u32, &raw const out));
         import!("fwpkclnt.sys", FwpsReleaseClassifyHandle0(handle.get()));
     });

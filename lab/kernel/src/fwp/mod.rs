@@ -3,7 +3,7 @@
 //! - [`marshal`] and [`give`]: structures of the management API to engine objects, and back;
 //! - [`management`]: `Fwpm*`; [`bfe`]: the state of the base filtering engine;
 //! - [`callouts`], [`notify`], [`flows`]: what callouts are promised;
-//! - [`runtime`], [`pending`], [`classify_handle`], [`injection`]: `Fwps*`;
+//! - [`runtime`], [`pending`], [`classify_handle`], [`injection`], [`stream`]: `Fwps*`;
 //! - [`view`], [`classify`]: what traffic meets;
 //! - [`client`]: the engine as user mode sees it.
 #![allow(non_snake_case, reason = "functions and fields have the names of fwpsk.h and fwpmk.h")]
@@ -41,6 +41,7 @@ pub(crate) mod pending;
 mod runtime;
 #[cfg(test)]
 pub(crate) mod stand_in;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -52,8 +53,15 @@ pub(crate) use view::View;
 
 use notify::Notifier;
 
-pub(crate) const EXPORTS: &[&[Export]] =
-    &[management::EXPORTS, bfe::EXPORTS, runtime::EXPORTS, injection::EXPORTS, pending::EXPORTS, classify_handle::EXPORTS];
+pub(crate) const EXPORTS: &[&[Export]] = &[
+    management::EXPORTS,
+    bfe::EXPORTS,
+    runtime::EXPORTS,
+    injection::EXPORTS,
+    pending::EXPORTS,
+    classify_handle::EXPORTS,
+    stream::EXPORTS,
+];
 
 /// `FWPM_SESSION0.txnWaitTimeoutInMSec` of 0: the default that the documentation names.
 const DEFAULT_WAIT: Duration = Duration::from_secs(15);

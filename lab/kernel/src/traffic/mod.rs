@@ -14,7 +14,6 @@ use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 use fwps::sys::*;
 pub use postern_engine::Decision;
-use postern_engine::Value;
 
 use crate::fwp::classify::RawValues;
 use crate::fwp::classify_handle;
@@ -512,7 +511,7 @@ impl Walk<'_> {
         self.flow = flow.handle;
         self.endpoint = flow.endpoint;
         self.app = flow.app.and_then(|app| self.apps.get(app));
-        self.facts.app = self.app.map_or(Value::Empty, |app| Value::ByteBlob(&app.id));
+        self.facts.set_app(self.app.map(|app| &*app.id));
     }
 
     /// The state of the filters that authorise a flow.
