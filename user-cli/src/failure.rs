@@ -3,12 +3,12 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::capture::CaptureError;
 
 /// The exit codes of `postern`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Exit {
@@ -32,12 +32,12 @@ impl From<Exit> for ExitCode {
 }
 
 /// Why a command did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     #[serde(rename = "kind")]
     pub exit: Exit,
     pub message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub help: Option<String>,
 }
 
@@ -50,6 +50,11 @@ impl Failure {
 
     pub fn usage(message: impl fmt::Display) -> Failure {
         Failure { exit: Exit::Usage, ..Failure::new(message) }
+    }
+
+    /// A driver has done what it should not.
+    pub fn left_behind(message: impl fmt::Display) -> Failure {
+        Failure { exit: Exit::LeftBehind, ..Failure::new(message) }
     }
 
     /// Adds what to do.

@@ -97,6 +97,7 @@ impl Kernel {
         self.timers.wake_all();
         self.workers.wake_all();
         self.io.wake_all();
+        self.kmdf.wake_all();
     }
 
     /// Ends the lab's own threads.

@@ -40,6 +40,8 @@ fn modules() -> &'static [export::Module] {
         export::Module { name: "ntoskrnl.exe", tables: ntos::TABLES },
         export::Module { name: "hal.dll", tables: &[] },
         export::Module { name: "fwpkclnt.sys", tables: fwp::EXPORTS },
+        export::Module { name: "wdfldr.sys", tables: &[kmdf::EXPORTS] },
+        export::Module { name: export::KMDF_TABLE, tables: kmdf::FUNCTIONS },
         export::Module { name: "ndis.sys", tables: &[ndis::EXPORTS] },
     ]
 }

@@ -30,7 +30,7 @@ impl From<CallError> for Failure {
                 Failure::new(format!("{} ({:#010x})", error.name(), error.win32()))
             }
             CallError::Refused(Refusal::Status(status)) => Failure::new(status::describe(status)),
-            CallError::Refused(Refusal::Lab { message, help }) => Failure { help, ..Failure::new(message) },
+            CallError::Refused(Refusal::Lab(failure)) => failure,
             CallError::Broken(failure) => failure,
         }
     }

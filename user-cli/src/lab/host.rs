@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postern_engine::objects::Session;
 use postern_engine::{Decision, SessionId, layers};
-use postern_lab::{Config, DriverInfo, EngineError, Lab, LoadError, NtStatus, Traffic, UnloadError};
+use postern_lab::{Config, DriverInfo, EngineError, ImageError, Lab, LoadError, NtStatus, Traffic, UnloadError};
 use serde_json::Value;
 
 use super::address::Address;
@@ -120,13 +120,19 @@ impl Host {
     pub fn load(&self, service: &str, image: &[u8]) -> Result<Driver> {
         let begun = Instant::now();
         let info = self.lab.load(service, image).map_err(|error| {
-            let failure = Failure::new(format!("cannot load {service}: {error}"));
+            let message = format!("cannot load {service}: {error}");
             match error {
-                LoadError::DriverEntry { report, .. } => failure.help(printed(&report.log)),
-                LoadError::AlreadyLoaded(_) => failure,
-                LoadError::Stopped(_) => failure.help(AFTER_BUG_CHECK),
-                LoadError::Name(_) => failure.help("give it a name with --name"),
-                LoadError::Image(_) => failure.help("the image must be a whole 64-bit kernel driver"),
+                LoadError::DriverEntry { report, .. } if !report.is_clean() => {
+                    Failure::left_behind(message).help(printed(&report.log))
+                }
+                LoadError::DriverEntry { report, .. } => Failure::new(message).help(printed(&report.log)),
+                LoadError::Stopped(_) => Failure::left_behind(message).help(AFTER_BUG_CHECK),
+                LoadError::AlreadyLoaded(_) => Failure::new(message),
+                LoadError::Name(_) => Failure::new(message).help("give it a name with --name"),
+                LoadError::Image(ImageError::UnknownImports(_)) => {
+                    Failure::new(message).help("the lab runs drivers that need no more than it knows")
+                }
+                LoadError::Image(_) => Failure::new(message).help("give a whole x64 kernel driver image"),
             }
         })?;
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
@@ -136,11 +142,13 @@ impl Host {
     /// Unloads a driver and looks what it left. Traffic goes on meanwhile.
     pub fn unload(&self, service: &str) -> Result<Unloaded> {
         let report = self.lab.unload(service).map_err(|error| {
-            let failure = Failure::new(format!("cannot unload {service}: {error}"));
+            let message = format!("cannot unload {service}: {error}");
             match error {
-                UnloadError::NotLoaded(_) => failure.help("`postern lab status` shows the drivers that are loaded"),
-                UnloadError::Stopped(_) => failure.help(AFTER_BUG_CHECK),
-                UnloadError::NoUnloadRoutine(_) | UnloadError::Pending { .. } => failure,
+                UnloadError::NotLoaded(_) => {
+                    Failure::new(message).help("`postern lab status` shows the drivers that are loaded")
+                }
+                UnloadError::Stopped(_) => Failure::left_behind(message).help(AFTER_BUG_CHECK),
+                UnloadError::NoUnloadRoutine(_) | UnloadError::Pending { .. } => Failure::new(message),
             }
         })?;
         Ok(Unloaded {
@@ -152,11 +160,20 @@ impl Host {
         })
     }
 
+    /// Unloads a driver, and waits a moment for calls that come late.
+    pub fn unload_and_watch(&self, service: &str) -> Result<Unloaded> {
+        let before = self.lab.violations().len();
+        let unloaded = self.unload(service)?;
+        std::thread::sleep(WATCH);
+        let violations = self.lab.violations().iter().skip(before).map(Violation::from).collect();
+        Ok(Unloaded { violations, ..unloaded })
+    }
+
     /// Unloads every driver, the last loaded first.
     pub fn unload_all(&self) -> Stopped {
         let mut stopped = Stopped { unloaded: Vec::new(), refused: Vec::new(), filters: 0 };
         for driver in self.lab.drivers().into_iter().rev() {
-            match self.unload(&driver.service) {
+            match self.unload_and_watch(&driver.service) {
                 Ok(unloaded) => stopped.unloaded.push(unloaded),
                 Err(failure) => stopped.refused.push(failure.message),
             }
@@ -203,11 +220,23 @@ impl Host {
     }
 
     pub fn connect(&self, connection: &Connection) -> Result<Verdict> {
-        Ok(self.verdict(self.lab.traffic().connect(&made_up(connection))))
+        let outcome = self.lab.traffic().connect(&made_up(connection));
+        self.running()?;
+        Ok(self.verdict(outcome))
     }
 
     pub fn accept(&self, connection: &Connection) -> Result<Verdict> {
-        Ok(self.verdict(self.lab.traffic().accept(&made_up(connection))))
+        let outcome = self.lab.traffic().accept(&made_up(connection));
+        self.running()?;
+        Ok(self.verdict(outcome))
+    }
+
+    /// Nothing that a lab says after a bug check means anything.
+    fn running(&self) -> Result<()> {
+        match self.lab.stopped() {
+            false => Ok(()),
+            true => Err(Failure::left_behind("the lab has stopped at a bug check").help(AFTER_BUG_CHECK)),
+        }
     }
 
     fn verdict(&self, outcome: postern_lab::Outcome) -> Verdict {
@@ -240,6 +269,7 @@ impl Host {
         // A filter may be removed meanwhile, and should keep its name in the summary.
         let names = self.filter_names();
         let (counts, elapsed) = run(&replay.path, &locality, replay.threads, replay.repeat, replay.flows, judge, tell)?;
+        self.running()?;
         Ok(summarise(counts, elapsed.as_secs_f64(), replay.threads, &locality, &names))
     }
 }
@@ -261,6 +291,9 @@ impl Source {
         self.0.end_flows();
     }
 }
+
+/// Traffic that would call into an image that has gone does so at once.
+const WATCH: Duration = Duration::from_millis(50);
 
 const AFTER_BUG_CHECK: &str = "`postern lab violations` tells what happened; stop the lab and start it again";
 

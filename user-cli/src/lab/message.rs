@@ -144,7 +144,7 @@ pub enum Refusal {
     /// By a device, or the kernel that the lab is: an `NTSTATUS`.
     Status(u32),
     /// By the lab itself.
-    Lab { message: String, help: Option<String> },
+    Lab(Failure),
 }
 
 impl From<FwpError> for Refusal {
@@ -155,7 +155,7 @@ impl From<FwpError> for Refusal {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Refusal {
-        Refusal::Lab { message: failure.message, help: failure.help }
+        Refusal::Lab(failure)
     }
 }
 

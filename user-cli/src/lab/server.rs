@@ -142,7 +142,7 @@ impl<'a> Client<'a> {
                     Ok(value) => Reply::Done(value),
                     Err(refusal) => Reply::Refused(refusal),
                 },
-                Err(error) => Reply::Refused(Refusal::Lab { message: format!("no request: {error}"), help: None }),
+                Err(error) => Reply::Refused(Failure::new(format!("no request: {error}")).into()),
             };
             send(&mut stream, &reply)?;
         }
@@ -180,7 +180,7 @@ impl<'a> Client<'a> {
                 value(result?)
             }
             Request::DriverUnload { service } => {
-                let unloaded = self.host.unload(&service)?;
+                let unloaded = self.host.unload_and_watch(&service)?;
                 eprintln!("{} unloaded {service}, {} violations", now(), unloaded.violations.len());
                 value(unloaded)
             }

@@ -120,8 +120,6 @@ fn is_from_client(packet: &Packet<'_>) -> bool {
         return true;
     }
     let (source, destination) = match packet.transport {
-        // Fragments after the first have no ports, and must go the way of the first.
-        _ if packet.fragment.is_some() => (0, 0),
         Transport::Tcp { source, destination, .. } | Transport::Udp { source, destination } => (source, destination),
         // The echo messages and their replies: ICMP 8 and 0, ICMPv6 128 and 129.
         Transport::Icmp { kind: 8 | 128, .. } => (1, 0),

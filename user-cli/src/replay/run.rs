@@ -66,6 +66,8 @@ pub struct Counts {
 const TELL: Duration = Duration::from_millis(250);
 /// How many packets a thread takes between two looks at the others.
 const BATCH: u64 = 4096;
+/// How many fragmented datagrams are remembered: their fragments follow each other closely.
+const DATAGRAMS: usize = 1024;
 
 /// Replays the capture. `judge` makes what a thread needs for one repetition; `tell` hears of the progress, and can end it.
 pub fn run<J: Judge>(
@@ -95,6 +97,7 @@ pub fn run<J: Judge>(
                             counts: &mut counts,
                             last: None,
                             tally: HashMap::new(),
+                            datagrams: HashMap::new(),
                             list_flows: list_flows && round == 0,
                         };
                         let ended = worker.round(path, done, cancelled);
@@ -187,6 +190,8 @@ struct Worker<'a, J> {
     /// The judgement of the packets just before, and their number: most packets are judged as the one before.
     last: Option<(Judgement, u64)>,
     tally: HashMap<Judgement, u64>,
+    /// The directions of fragmented datagrams, by addresses, protocol and identification.
+    datagrams: HashMap<(IpAddr, IpAddr, u8, u32), Direction>,
     list_flows: bool,
 }
 
@@ -226,8 +231,23 @@ impl<J: Judge> Worker<'_, J> {
         result
     }
 
+    /// A fragment goes the way of its datagram's first, which alone has ports to tell by.
+    fn direction(&mut self, packet: &Packet<'_>) -> Option<Direction> {
+        let Some(fragment) = packet.fragment else { return self.locality.direction(packet) };
+        let datagram = (packet.source, packet.destination, packet.protocol, fragment.identification);
+        if fragment.offset == 0 {
+            let direction = self.locality.direction(packet)?;
+            if self.datagrams.len() == DATAGRAMS {
+                self.datagrams.clear();
+            }
+            self.datagrams.insert(datagram, direction);
+            return Some(direction);
+        }
+        self.datagrams.get(&datagram).copied().or_else(|| self.locality.direction(packet))
+    }
+
     fn packet(&mut self, packet: &Packet<'_>) {
-        let Some(direction) = self.locality.direction(packet) else {
+        let Some(direction) = self.direction(packet) else {
             *self.counts.skipped.entry(Skipped::NotLocal).or_default() += 1;
             return;
         };

@@ -830,7 +830,7 @@ fn acquire_cancel_lock() -> u8 {
     crate::ntos::spin::KeAcquireSpinLockRaiseToDpc(thread::current().io.cancel_lock().cast())
 }
 
-extern "win64" fn IoReleaseCancelSpinLock(old: u8) {
+pub(crate) extern "win64" fn IoReleaseCancelSpinLock(old: u8) {
     crate::ntos::spin::KeReleaseSpinLock(thread::current().io.cancel_lock().cast(), old);
 }
 

@@ -354,7 +354,7 @@ extern "win64" fn deliver(dpc: Ptr<KDpc>) {
 }
 
 /// `DISPATCHER_HEADER.Type`: 8 notification timer, 9 synchronization timer.
-extern "win64" fn KeInitializeTimerEx(timer: Ptr<KTimer>, kind: u32) {
+pub(crate) extern "win64" fn KeInitializeTimerEx(timer: Ptr<KTimer>, kind: u32) {
     require_irql(DISPATCH_LEVEL);
     if !timer.is_null() && thread::current().timers.any_in(timer.address()..timer.address() + 1).is_some() {
         bad_parameter("a timer that is armed", "cancel it before initialising it again");
@@ -375,7 +375,7 @@ extern "win64" fn KeInitializeTimer(timer: Ptr<KTimer>) {
     KeInitializeTimerEx(timer, 0);
 }
 
-extern "win64" fn KeSetTimerEx(timer: Ptr<KTimer>, due: i64, period: i32, dpc: Ptr<KDpc>) -> u8 {
+pub(crate) extern "win64" fn KeSetTimerEx(timer: Ptr<KTimer>, due: i64, period: i32, dpc: Ptr<KDpc>) -> u8 {
     require_irql(DISPATCH_LEVEL);
     let kind = field!(timer, Header.Type).read();
     if !matches!(kind, 8 | 9) {
@@ -405,7 +405,7 @@ extern "win64" fn KeSetCoalescableTimer(timer: Ptr<KTimer>, due: i64, period: u3
     KeSetTimerEx(timer, due, period as i32, dpc)
 }
 
-extern "win64" fn KeCancelTimer(timer: Ptr<KTimer>) -> u8 {
+pub(crate) extern "win64" fn KeCancelTimer(timer: Ptr<KTimer>) -> u8 {
     require_irql(DISPATCH_LEVEL);
     let _ = timer.read();
     u8::from(thread::current().timers.disarm(timer.address()))
@@ -415,7 +415,7 @@ extern "win64" fn KeReadStateTimer(timer: Ptr<KTimer>) -> u8 {
     u8::from(field!(timer, Header.SignalState).read() != 0)
 }
 
-extern "win64" fn KeInitializeDpc(dpc: Ptr<KDpc>, routine: u64, context: u64) {
+pub(crate) extern "win64" fn KeInitializeDpc(dpc: Ptr<KDpc>, routine: u64, context: u64) {
     const DPC_OBJECT: u8 = 19;
     dpc.write(KDpc {
         Type: DPC_OBJECT,
@@ -435,7 +435,7 @@ extern "win64" fn KeInitializeThreadedDpc(dpc: Ptr<KDpc>, routine: u64, context:
     KeInitializeDpc(dpc, routine, context);
 }
 
-extern "win64" fn KeInsertQueueDpc(dpc: Ptr<KDpc>, argument1: u64, argument2: u64) -> u8 {
+pub(crate) extern "win64" fn KeInsertQueueDpc(dpc: Ptr<KDpc>, argument1: u64, argument2: u64) -> u8 {
     if field!(dpc, Type).read() != 19 {
         bad_parameter("a DPC that is not initialised", "call KeInitializeDpc first");
         return 0;
@@ -459,7 +459,7 @@ extern "win64" fn KeInsertQueueDpc(dpc: Ptr<KDpc>, argument1: u64, argument2: u6
     1
 }
 
-extern "win64" fn KeRemoveQueueDpc(dpc: Ptr<KDpc>) -> u8 {
+pub(crate) extern "win64" fn KeRemoveQueueDpc(dpc: Ptr<KDpc>) -> u8 {
     let _ = dpc.read();
     let left = thread::current().timers.take_where(|address, _| address == dpc.address());
     let removed = left.iter().any(|one| one.what == "DPC");
