@@ -38,13 +38,9 @@ fn request(parts: &[&[u8]]) -> Vec<u8> {
 /// What `WinDivertOpen("true", WINDIVERT_LAYER_NETWORK, 0, flags)` does.
 fn open(lab: &Lab, flags: u64) -> File {
     let file = lab.open(r"\\.\WinDivert").expect("the device opens");
-    let mut version = [
-        &0x4C4C_4476_6964_5724_u64.to_le_bytes()[..],
-        &2u32.to_le_bytes(),
-        &2u32.to_le_bytes(),
-        &64u32.to_le_bytes(),
-    ]
-    .concat();
+    let mut version =
+        [&0x4C4C_4476_6964_5724_u64.to_le_bytes()[..], &2u32.to_le_bytes(), &2u32.to_le_bytes(), &64u32.to_le_bytes()]
+            .concat();
     version.resize(64, 0);
     const LAYER_NETWORK: u32 = 0;
     const PRIORITY_0: u32 = 30_000;

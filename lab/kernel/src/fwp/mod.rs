@@ -17,6 +17,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use fwps::sys::NTSTATUS;
 use postern_engine::FwpError;
 use postern_engine::{Engine, SessionId};
+use uuid::Uuid;
 
 use crate::export::Export;
 use crate::image;
@@ -187,6 +188,13 @@ impl State {
         }
     }
 
+    /// Lets reports call a registered callout by the name of its callout object.
+    pub fn name_callout(&self, key: &Uuid, name: &str) {
+        if let Some(callout) = self.callouts.by_key(key) {
+            callout.set_display_name(name);
+        }
+    }
+
     /// Reads the engine.
     pub fn read<T>(&self, read: impl FnOnce(&Engine) -> T) -> Result<T, FwpError> {
         match self.engine.try_lock() {
@@ -222,7 +230,11 @@ impl State {
     /// What the image with this number has registered, a line each.
     pub fn registrations(&self, image: u64) -> Vec<String> {
         let callouts = self.callouts.all();
-        callouts.iter().filter(|callout| callout.owner.image == image).map(|callout| callout.name.clone()).collect()
+        callouts
+            .iter()
+            .filter(|callout| callout.owner.image == image)
+            .map(|callout| callout.name().to_string())
+            .collect()
     }
 
     /// What the image with this number still has registered or open; asked when its driver has unloaded.
@@ -233,8 +245,10 @@ impl State {
             .iter()
             .filter(|callout| callout.owner.image == image)
             .map(|callout| match callout.contexts.load(Ordering::Relaxed) {
-                0 => format!("{} is still registered", callout.name),
-                contexts => format!("{} is still registered, and {contexts} flow(s) carry its contexts", callout.name),
+                0 => format!("{} is still registered", callout.name()),
+                contexts => {
+                    format!("{} is still registered, and {contexts} flow(s) carry its contexts", callout.name())
+                }
             })
             .collect();
         left.extend(self.bfe.left_behind(image));
