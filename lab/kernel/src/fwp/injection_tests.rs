@@ -98,7 +98,7 @@ unsafe extern "win64" fn pend_or_decide(
 }
 
 static SENDER: std::sync::Mutex<Option<mpsc::Sender<Classified>>> = std::sync::Mutex::new(None);
-/// One test at a time uses [`SENDER`].
+/// One test at a time uses [`SENDER`] and [`COMPLETED`].
 static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 thread_local! {
@@ -360,6 +360,7 @@ fn address_of(address: u64) -> u64 {
 
 #[test]
 fn a_clone_is_injected_in_place_of_a_blocked_packet() {
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let lab = lab_at(layers::key::OUTBOUND_TRANSPORT_V4);
     let handle = lab.enter(|| create_handle(FWPS_INJECTION_TYPE_TRANSPORT));
     on_classify(move |classify| {
