@@ -278,6 +278,7 @@ extern "win64" fn FwpmCalloutAdd0(
     run(|state| {
         let callout = marshal::callout(callout).map_err(failure)?;
         let assigned = change(state, engine_handle, |engine, session, _| engine.callout_add(session, callout.clone()))?;
+        state.name_callout(&callout.key, &callout.display.name);
         id.write_optional(assigned);
         Ok(())
     })
