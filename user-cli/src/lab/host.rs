@@ -155,7 +155,8 @@ impl Host {
             service: report.service,
             milliseconds: report.duration.as_secs_f64() * 1e3,
             registrations: report.registrations.len(),
-            receipt: report.log,
+            // Drivers often tell the debugger and ETW the same; the log has both.
+            receipt: report.log.into_iter().filter(|line| !line.starts_with("ETW: ")).collect(),
             violations: report.violations.iter().map(Violation::from).collect(),
         })
     }
