@@ -52,7 +52,6 @@ const COMPANION: u32 = 0x10;
 
 pub(super) struct Driver {
     unload: u64,
-    non_pnp: bool,
     registry_path: OwnedUnicode,
     scope: Scope,
     /// Whether `EvtDriverUnload` has been called or need not be.
@@ -142,7 +141,6 @@ extern "win64" fn WdfDriverCreate(
         contexts: checked.contexts(),
         body: Driver {
             unload: config.EvtDriverUnload,
-            non_pnp,
             registry_path: OwnedUnicode::new(&path),
             scope: checked.scope().unwrap_or(Scope::None),
             unloaded: AtomicBool::new(false),

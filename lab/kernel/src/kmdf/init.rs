@@ -9,7 +9,7 @@ use crate::inject;
 use crate::irql::require_irql;
 use crate::kernel::lock;
 use crate::kmdf::attributes::{self, Attributes, Checked, Rules};
-use crate::kmdf::client::{self, Client, Globals};
+use crate::kmdf::client::{Client, Globals};
 use crate::kmdf::driver::Driver;
 use crate::kmdf::object;
 use crate::kmdf::report::{WDF_VERIFIER_FATAL_ERROR, broken, fatal, required};
