@@ -59,7 +59,8 @@ pub(crate) struct Frame {
     /// The stack pointer to come back to; written by the assembly.
     pub rsp: u64,
     pub previous: *const Frame,
-    pub context: *const CallContext<'static>,
+    /// The call's [`CallContext`], without its lifetime.
+    pub context: *const (),
     /// State of the thread when it entered, restored when it leaves.
     pub caller: u64,
     pub import: u32,

@@ -25,11 +25,11 @@ pub(crate) struct Driver {
     base: u64,
     size: u32,
     registry_path: OwnedUnicode,
-    driver_name: OwnedUnicode,
+    /// What the driver object's own names point to.
+    _names: [OwnedUnicode; 2],
     state: AtomicU8,
     /// Set while an unload waits for the last handle.
     pending: AtomicBool,
-    last_report: Mutex<Option<UnloadReport>>,
 }
 
 const LOADING: u8 = 0;
@@ -78,7 +78,9 @@ fn list(report: &UnloadReport) -> String {
 pub enum UnloadError {
     #[error("no driver is loaded as {0}")]
     NotLoaded(String),
-    #[error("{0} has no DriverUnload, so it cannot be unloaded before the system stops (STATUS_INVALID_DEVICE_REQUEST)")]
+    #[error(
+        "{0} has no DriverUnload, so it cannot be unloaded before the system stops (STATUS_INVALID_DEVICE_REQUEST)"
+    )]
     NoUnloadRoutine(String),
     #[error("{service} unloads when its last handle is closed: {}", .handles.join(", "))]
     Pending { service: String, handles: Vec<String> },
@@ -123,10 +125,6 @@ impl Driver {
         self.state.load(Ordering::Acquire) == UNLOADING || self.pending.load(Ordering::Acquire)
     }
 
-    pub fn registry_path(&self) -> Ptr<crate::nt::UnicodeString> {
-        self.registry_path.pointer()
-    }
-
     fn info(&self) -> DriverInfo {
         let kernel = thread::current();
         DriverInfo {
@@ -147,10 +145,6 @@ pub(crate) struct Drivers(Mutex<Vec<Arc<Driver>>>);
 impl Drivers {
     pub fn by_object(&self, object: u64) -> Option<Arc<Driver>> {
         lock(&self.0).iter().find(|driver| driver.object.address() == object).cloned()
-    }
-
-    pub fn by_image(&self, number: u64) -> Option<Arc<Driver>> {
-        lock(&self.0).iter().find(|driver| driver.number == number).cloned()
     }
 
     fn by_name(&self, name: &str) -> Option<Arc<Driver>> {
@@ -197,9 +191,8 @@ pub(crate) fn load(kernel: &Arc<Kernel>, service: &str, file: &[u8]) -> Result<D
     let object_name = format!("driver {service}");
     let context = CallContext { what: "DriverEntry", object: &object_name, at: "" };
     // SAFETY: the entry point of a driver image, called as the system calls it.
-    let entered = unsafe {
-        call_image(&context, PASSIVE_LEVEL, entry, (driver.object, driver.registry_path.pointer()))
-    };
+    let entered =
+        unsafe { call_image(&context, PASSIVE_LEVEL, entry, (driver.object, driver.registry_path.pointer())) };
     let Ok(status) = entered else { return Err(LoadError::Stopped(kernel.reports.last())) };
     let status = NtStatus(status as u32 as i32);
     if status.is_success() {
@@ -220,8 +213,7 @@ fn create(kernel: &Arc<Kernel>, service: &str, image: Image) -> Arc<Driver> {
     const DRIVER_TYPE: i16 = 4;
     let object: Ptr<DriverObject> = system(kernel, b"Driv");
     let extension: Ptr<DriverExtension> = system(kernel, b"DrvE");
-    let registry_path =
-        OwnedUnicode::new(&format!(r"\Registry\Machine\System\CurrentControlSet\Services\{service}"));
+    let registry_path = OwnedUnicode::new(&format!(r"\Registry\Machine\System\CurrentControlSet\Services\{service}"));
     let driver_name = OwnedUnicode::new(&format!(r"\Driver\{service}"));
     object.write(DriverObject {
         Type: DRIVER_TYPE,
@@ -241,8 +233,6 @@ fn create(kernel: &Arc<Kernel>, service: &str, image: Image) -> Arc<Driver> {
         Count: 0,
         ServiceKeyName: service_key.value(),
     });
-    // The extension refers to the name for as long as the driver lives.
-    core::mem::forget(service_key);
     kernel.registry.create_service(service);
     let (number, base, size) = (image.number(), image.base(), image.size());
     Arc::new(Driver {
@@ -253,10 +243,9 @@ fn create(kernel: &Arc<Kernel>, service: &str, image: Image) -> Arc<Driver> {
         base,
         size,
         registry_path,
-        driver_name,
+        _names: [driver_name, service_key],
         state: AtomicU8::new(LOADING),
         pending: AtomicBool::new(false),
-        last_report: Mutex::new(None),
     })
 }
 
@@ -351,9 +340,7 @@ fn release(kernel: &Arc<Kernel>, driver: &Arc<Driver>, after: &str) -> UnloadRep
             .lookasides
             .owned_by(number)
             .iter()
-            .map(|(list, tag)| {
-                format!("lookaside list {list:#x} with tag {} was not deleted", pool::tag_name(*tag))
-            })
+            .map(|(list, tag)| format!("lookaside list {list:#x} with tag {} was not deleted", pool::tag_name(*tag)))
             .collect(),
     );
     kernel.lookasides.reclaim(number);
@@ -368,18 +355,20 @@ fn release(kernel: &Arc<Kernel>, driver: &Arc<Driver>, after: &str) -> UnloadRep
     leak(pool_leaks(kernel, number));
     kernel.pool.reclaim(number);
     for (kind, line) in &leaks {
-        report::violation_of(&driver.name, Finding {
-            kind: *kind,
-            what: format!("after {after} of {}: {line}", driver.name),
-            remedy: "release everything that DriverEntry and the driver's work acquired, in reverse order".into(),
-        });
+        report::violation_of(
+            &driver.name,
+            Finding {
+                kind: *kind,
+                what: format!("after {after} of {}: {line}", driver.name),
+                remedy: "release everything that DriverEntry and the driver's work acquired, in reverse order".into(),
+            },
+        );
     }
     kernel.drivers.remove(driver);
     drop(lock(&driver.image).take());
     let extension = field!(driver.object, DriverExtension).read();
     kernel.pool.free_system(extension.cast());
     kernel.pool.free_system(driver.object.cast());
-    let _ = (&driver.driver_name, &driver.last_report);
     UnloadReport {
         service: driver.name.clone(),
         leaks: leaks.into_iter().map(|(_, line)| line).collect(),

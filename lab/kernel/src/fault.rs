@@ -13,7 +13,10 @@ use crate::image::{self, State};
 use crate::report::{Finding, Kind, Place};
 use crate::thread::{self, ThreadPage};
 
-const STACK_WORDS: usize = 64;
+/// Stack that `postern_lab_invoke` uses below its note: arguments, and the return address.
+const CALL_DEPTH: u64 = 0x58 + 8;
+/// A stack pointer further away than this is not trusted.
+const MOST_DEPTH: u64 = 1 << 20;
 
 /// The registers of a fault, as the handler noted them.
 #[derive(Clone, Copy)]
@@ -23,16 +26,18 @@ pub(crate) struct Fault {
     code: i32,
     address: u64,
     rip: u64,
-    rsp: u64,
+    /// Bytes of stack between the call's note and the fault.
+    depth: u64,
     /// What the page fault was, from the processor's error code.
     write: bool,
     execute: bool,
-    stack: [u64; STACK_WORDS],
+    /// The word at the top of the stack: where a function that was just called returns to.
+    top: u64,
 }
 
 impl Fault {
     pub const NONE: Fault =
-        Fault { signal: 0, code: 0, address: 0, rip: 0, rsp: 0, write: false, execute: false, stack: [0; STACK_WORDS] };
+        Fault { signal: 0, code: 0, address: 0, rip: 0, depth: 0, write: false, execute: false, top: 0 };
 }
 
 const SIGNALS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
@@ -129,16 +134,14 @@ fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t
     // SAFETY: all of these signals carry an address.
     fault.address = unsafe { info.si_addr() } as u64;
     fault.rip = rip;
-    fault.rsp = rsp;
     fault.write = error & 2 != 0;
     fault.execute = error & 16 != 0;
     // SAFETY: the frame is of a call in progress.
     let frame_rsp = unsafe { (*frame).rsp };
-    for (index, word) in fault.stack.iter_mut().enumerate() {
-        let at = rsp.wrapping_add(8 * index as u64) & !7;
-        // SAFETY: between the fault's stack pointer and the frame's is this thread's own stack.
-        *word = if at >= rsp && at < frame_rsp { unsafe { (at as *const u64).read() } } else { 0 };
-    }
+    fault.depth = frame_rsp.wrapping_sub(rsp);
+    let on_stack = rsp < frame_rsp && rsp.is_multiple_of(8);
+    // SAFETY: between the fault's stack pointer and the frame's is this thread's own stack.
+    fault.top = if on_stack && fault.depth < MOST_DEPTH { unsafe { (rsp as *const u64).read() } } else { 0 };
     registers[libc::REG_RDI as usize] = frame_rsp as i64;
     registers[libc::REG_RSI as usize] = LEAVE_STOPPED as i64;
     registers[libc::REG_RIP as usize] = postern_lab_recover as *const () as i64;
@@ -218,22 +221,30 @@ pub(crate) fn take(page: &ThreadPage) -> Option<Fault> {
 /// Puts a fault into words: what it was, who is to blame, and where.
 pub(crate) fn describe(fault: &Fault, context: &CallContext<'_>) -> (Finding, Option<Place>) {
     let place = image::place(fault.rip);
-    let callers = fault.stack.iter().filter_map(|word| image::place(*word));
     if image::state(fault.rip) == Some(State::Unloaded) {
         let place = place.expect("an unloaded image has a name");
-        let from = if fault.stack[0] != 0 { image::place(fault.stack[0]) } else { None };
-        let by = from.map_or_else(String::new, |from| format!(", from {from}"));
-        return (
-            Finding {
-                kind: Kind::LateCall,
-                what: format!("call into the unloaded image {place}{by}: {context}, after the driver was unloaded"),
-                remedy: "end this kind of call before DriverUnload returns".into(),
-            },
-            Some(place),
-        );
+        // A fresh call has nothing on the stack but what the lab's call left there.
+        let called = image::place(fault.top).is_none() && fault.depth == CALL_DEPTH;
+        let (what, remedy) = if called {
+            (
+                format!("{context}: called at {place}, after the driver was unloaded"),
+                "unregister or cancel this kind of call, and wait for its end, before DriverUnload returns",
+            )
+        } else {
+            (
+                format!("{context}: ran on at {place}, after it was unloaded"),
+                "wait until this has left the image (for a thread: on the thread object) before DriverUnload returns",
+            )
+        };
+        return (Finding { kind: Kind::LateCall, what, remedy: remedy.into() }, Some(place));
+    }
+    if fault.execute && fault.address == fault.rip {
+        let from = image::place(fault.top);
+        let what = format!("the image jumped to {:#x}, where no code is", fault.rip);
+        return (Finding { kind: Kind::Bugcheck, what, remedy: "check the function pointer".into() }, from);
     }
     let import = (image::state(fault.rip).is_none()).then(crate::export::current_name);
-    let caller = place.clone().or_else(|| callers.into_iter().next());
+    let caller = place.clone().or_else(crate::report::caller);
     let where_ = match import {
         Some(import) => format!("{import} (called with a bad pointer or state)"),
         None => "the image".into(),

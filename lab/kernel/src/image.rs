@@ -62,8 +62,9 @@ struct Range {
 }
 
 const RANGES: usize = 1024;
-static RESERVED: [Range; RANGES] =
-    [const { Range { state: AtomicU32::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0), number: AtomicU64::new(0) } }; RANGES];
+static RESERVED: [Range; RANGES] = [const {
+    Range { state: AtomicU32::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0), number: AtomicU64::new(0) }
+}; RANGES];
 static HIGHEST: AtomicUsize = AtomicUsize::new(0);
 
 /// What only reports need, by start address.
@@ -167,7 +168,6 @@ impl Drop for Mapping {
 
 /// A mapped image. Dropping it makes its pages inaccessible and keeps the addresses in quarantine.
 pub struct Image {
-    name: String,
     mapping: Option<Mapping>,
     entry: u64,
     number: u64,
@@ -235,15 +235,11 @@ impl Image {
         details.insert(mapping.start, Arc::new(Details { name: name.to_string(), symbols: symbols(&parsed) }));
         drop(details);
         let entry = mapping.start + entry;
-        Ok(Image { name: name.to_string(), mapping: Some(mapping), entry, number })
+        Ok(Image { mapping: Some(mapping), entry, number })
     }
 
     fn mapping(&self) -> &Mapping {
         self.mapping.as_ref().expect("an image is mapped until it is dropped")
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     pub fn base(&self) -> u64 {
@@ -256,11 +252,6 @@ impl Image {
 
     pub fn entry_point(&self) -> *const () {
         self.entry as *const ()
-    }
-
-    pub fn contains(&self, address: u64) -> bool {
-        let mapping = self.mapping();
-        (mapping.start..mapping.start + mapping.size as u64).contains(&address)
     }
 
     /// Unique over the life of the process; tells loads of the same file apart.
@@ -477,14 +468,4 @@ fn symbols(parsed: &PeFile64<'_>) -> BTreeMap<u64, String> {
         }
     }
     symbols
-}
-
-/// Images still in quarantine, for the statement of what the process keeps.
-pub fn quarantined() -> usize {
-    lock(&GRAVEYARD).len()
-}
-
-/// Bytes of address space (not memory) that the quarantine holds.
-pub fn quarantined_bytes() -> usize {
-    lock(&GRAVEYARD).iter().map(|mapping| mapping.size).sum()
 }

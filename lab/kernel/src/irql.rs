@@ -194,14 +194,17 @@ pub(crate) fn unbalanced(page: &ThreadPage, frame: &Frame, context: &CallContext
 #[cold]
 pub(crate) fn check_at_thread_end(page: &ThreadPage, context: &CallContext<'_>) {
     if page.irql.get() != PASSIVE_LEVEL || page.spin_locks.get() != 0 {
-        report::violation_in(context, Finding {
-            kind: Kind::Irql,
-            what: format!(
-                "a thread ended itself at {} with {} spin lock(s) held",
-                name(page.irql.get()),
-                page.spin_locks.get()
-            ),
-            remedy: "release every lock and lower the IRQL before PsTerminateSystemThread".into(),
-        });
+        report::violation_in(
+            context,
+            Finding {
+                kind: Kind::Irql,
+                what: format!(
+                    "a thread ended itself at {} with {} spin lock(s) held",
+                    name(page.irql.get()),
+                    page.spin_locks.get()
+                ),
+                remedy: "release every lock and lower the IRQL before PsTerminateSystemThread".into(),
+            },
+        );
     }
 }

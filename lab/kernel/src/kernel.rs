@@ -36,7 +36,6 @@ impl Default for Config {
 
 /// One lab's kernel. Reached through [`crate::thread::current`] inside of imports.
 pub struct Kernel {
-    pub(crate) config: Config,
     /// Set by a bug check; from then on nothing enters an image.
     pub(crate) stopped: AtomicBool,
     pub(crate) processors: Processors,
@@ -87,7 +86,6 @@ impl Kernel {
             drivers: Drivers::default(),
             loading: Mutex::new(()),
             last_unload: Mutex::new(None),
-            config,
         })
     }
 

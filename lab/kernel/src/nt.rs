@@ -9,7 +9,6 @@ use crate::ptr::Ptr;
 pub const PASSIVE_LEVEL: u8 = 0;
 pub const APC_LEVEL: u8 = 1;
 pub const DISPATCH_LEVEL: u8 = 2;
-pub const HIGH_LEVEL: u8 = 15;
 
 /// An `NTSTATUS`. Compared exactly, never by sign.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -286,11 +285,8 @@ impl OwnedUnicode {
     pub fn new(text: &str) -> Self {
         let mut units: Vec<u16> = text.encode_utf16().chain([0]).collect();
         let length = (units.len() - 1) as u16 * 2;
-        let header = Box::new(UnicodeString {
-            Length: length,
-            MaximumLength: length + 2,
-            Buffer: Ptr::new(units.as_mut_ptr()),
-        });
+        let header =
+            Box::new(UnicodeString { Length: length, MaximumLength: length + 2, Buffer: Ptr::new(units.as_mut_ptr()) });
         OwnedUnicode { units, header }
     }
 

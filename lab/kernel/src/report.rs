@@ -77,6 +77,8 @@ pub struct Violation {
     pub doing: Vec<String>,
     /// How to mend it.
     pub remedy: String,
+    /// How often it happened; what is equal in all else is kept once.
+    pub times: u64,
 }
 
 impl fmt::Display for Violation {
@@ -87,6 +89,9 @@ impl fmt::Display for Violation {
         }
         for doing in &self.doing {
             write!(f, "\n  during {doing}")?;
+        }
+        if self.times > 1 {
+            write!(f, "\n  {} times", self.times)?;
         }
         if !self.remedy.is_empty() {
             write!(f, "\n  to mend: {}", self.remedy)?;
@@ -103,6 +108,8 @@ pub struct Finding {
     pub remedy: String,
 }
 
+/// A violation is taken for a repetition of one among so many before it.
+const REPEATED_WITHIN: usize = 32;
 /// More violations than this are only counted: a driver that errs on each packet would fill the memory.
 const KEPT_VIOLATIONS: usize = 1000;
 const KEPT_LOG_LINES: usize = 10_000;
@@ -125,6 +132,13 @@ struct Log {
 impl Reports {
     pub fn add(&self, violation: Violation) {
         let mut violations = lock(&self.violations);
+        let again = violations.iter_mut().rev().take(REPEATED_WITHIN).find(|known| {
+            known.kind == violation.kind && known.what == violation.what && known.place == violation.place
+        });
+        if let Some(known) = again {
+            known.times += 1;
+            return;
+        }
         if violations.len() < KEPT_VIOLATIONS {
             violations.push(violation);
         }
@@ -216,6 +230,7 @@ pub(crate) fn violation_in(context: &CallContext<'_>, finding: Finding) {
         place: None,
         doing,
         remedy: finding.remedy,
+        times: 1,
     });
 }
 
@@ -228,6 +243,7 @@ pub(crate) fn violation_of(driver: &str, finding: Finding) {
         place: None,
         doing: Vec::new(),
         remedy: finding.remedy,
+        times: 1,
     });
 }
 
@@ -239,6 +255,7 @@ fn add(page: &ThreadPage, finding: Finding, place: Option<Place>) {
         place,
         doing: page.doing(),
         remedy: finding.remedy,
+        times: 1,
     });
 }
 
@@ -304,6 +321,7 @@ pub(crate) fn fault_of(page: &ThreadPage, _frame: &Frame, context: &CallContext<
         place,
         doing,
         remedy: finding.remedy,
+        times: 1,
     });
     stop();
 }

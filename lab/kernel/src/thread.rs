@@ -11,7 +11,7 @@ use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
-use crate::call::{self, Frame};
+use crate::call::{self, CallContext, Frame};
 use crate::fault;
 use crate::kernel::Kernel;
 use crate::nt::PASSIVE_LEVEL;
@@ -61,7 +61,6 @@ pub(crate) struct ThreadPage {
     doomed: Cell<*const AtomicBool>,
     pub held: [Cell<HeldLock>; NAMED_LOCKS],
     pub fault: UnsafeCell<fault::Fault>,
-    pub thread_object: Cell<u64>,
 }
 
 pub(crate) const PAGE_CALLER: usize = offset_of!(ThreadPage, caller);
@@ -101,7 +100,7 @@ impl ThreadPage {
             // SAFETY: frames are on this thread's stack and unlinked when their call ends.
             let current = unsafe { &*frame };
             // SAFETY: a frame's context outlives the call that the frame stands for.
-            let context = unsafe { &*current.context };
+            let context = unsafe { &*current.context.cast::<CallContext<'_>>() };
             doing.push(context.to_string());
             frame = current.previous;
         }
@@ -140,8 +139,8 @@ struct Registration {
     page: Box<ThreadPage>,
     signal_stack: fault::SignalStack,
     kernel: Option<Arc<Kernel>>,
-    /// Kernel object of a thread that no driver created.
-    thread_object: Box<crate::nt::KThread>,
+    /// Kernel object of a thread that no driver created; `current_thread` points to it.
+    _thread_object: Box<crate::nt::KThread>,
 }
 
 impl Drop for Registration {
@@ -180,7 +179,6 @@ impl Registration {
             doomed: Cell::new(&raw const NEVER),
             held: [const { Cell::new(HeldLock { lock: 0, caller: 0 }) }; NAMED_LOCKS],
             fault: UnsafeCell::new(fault::Fault::NONE),
-            thread_object: Cell::new(core::ptr::from_ref(&*thread_object) as u64),
         });
         let address = core::ptr::from_ref(&*page) as u64;
         page.self_pointer.set(address);
@@ -189,7 +187,7 @@ impl Registration {
         let signal_stack = fault::SignalStack::enter();
         set_gs_base(address);
         PAGE.set(core::ptr::from_ref(&*page));
-        Registration { page, signal_stack, kernel: None, thread_object }
+        Registration { page, signal_stack, kernel: None, _thread_object: thread_object }
     }
 
     fn join(&mut self, kernel: &Arc<Kernel>) {

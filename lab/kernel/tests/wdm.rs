@@ -1,9 +1,11 @@
 //! A WDM driver in C, compiled by mingw, that behaves well or misbehaves in one way a service name.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
-use std::process::Command;
-use std::sync::OnceLock;
+mod drivers;
+
 use std::time::Duration;
+
+use drivers::image;
 
 use postern_lab::{Config, Fault, Kind, Lab, LoadError, NtStatus, Occurrences, UnloadError};
 
@@ -16,34 +18,6 @@ const DOUBLE: u32 = ioctl(0x802, 0);
 const DIRECT: u32 = ioctl(0x803, 2);
 const MISBEHAVE: u32 = ioctl(0x804, 0);
 const WORK: u32 = ioctl(0x805, 0);
-
-/// The driver's image, built once. Needs Debian's package gcc-mingw-w64-x86-64.
-fn image() -> &'static [u8] {
-    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drivers/wdm.c");
-        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-        // mingw's import library is older than this function.
-        std::fs::write(folder.join("newer.def"), "LIBRARY ntoskrnl.exe\nEXPORTS\nExAllocatePool2\n").unwrap();
-        let library = Command::new("x86_64-w64-mingw32-dlltool")
-            .current_dir(folder)
-            .args(["-d", "newer.def", "-l", "libnewer.a"])
-            .status()
-            .expect("x86_64-w64-mingw32-dlltool runs: install gcc-mingw-w64-x86-64");
-        assert!(library.success());
-        let built = Command::new("x86_64-w64-mingw32-gcc")
-            .current_dir(folder)
-            .args(["-O1", "-Wall", "-Wno-unknown-pragmas", "-Wno-multichar", "-fno-builtin", "-shared", "-nostdlib"])
-            .args(["-I/usr/x86_64-w64-mingw32/include/ddk", "-Wl,--subsystem,native", "-Wl,--entry,DriverEntry"])
-            .args(["-Wl,--dynamicbase", "-Wl,--exclude-all-symbols", "-o", "wdm.sys", source])
-            .args(["-L.", "-lnewer", "-lntoskrnl"])
-            .output()
-            .expect("x86_64-w64-mingw32-gcc runs: install gcc-mingw-w64-x86-64");
-        let out = folder.join("wdm.sys");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        std::fs::read(out).expect("the image that was just built")
-    })
-}
 
 fn lab() -> Lab {
     Lab::start(Config::default())
@@ -165,12 +139,22 @@ fn misbehave(service: &str) -> (Lab, postern_lab::Violation) {
 #[test]
 fn misbehaviour_in_a_request_is_caught_and_named() {
     let cases: &[(&str, Kind, &str, bool)] = &[
-        ("overrun", Kind::Pool, "pool overrun: writing 1 byte(s) behind the end of 64 bytes with tag 'Test', allocated at overrun+", true),
+        (
+            "overrun",
+            Kind::Pool,
+            "pool overrun: writing 1 byte(s) behind the end of 64 bytes with tag 'Test', allocated at overrun+",
+            true,
+        ),
         ("use-after-free", Kind::Pool, "use after free: writing 64 bytes with tag 'Test'", true),
         ("double-free", Kind::Bugcheck, "BAD_POOL_CALLER (0x000000c2", true),
         ("wrong-tag", Kind::Bugcheck, "BAD_POOL_CALLER", true),
         ("small-overrun", Kind::Pool, "was written 1 byte(s) behind its end", false),
-        ("null", Kind::Bugcheck, "PAGE_FAULT_IN_NONPAGED_AREA (0x00000050): the image faulted writing address 0x8", true),
+        (
+            "null",
+            Kind::Bugcheck,
+            "PAGE_FAULT_IN_NONPAGED_AREA (0x00000050): the image faulted writing address 0x8",
+            true,
+        ),
         ("lock-kept", Kind::SpinLock, "returned with 1 spin lock(s) still held", false),
         ("lock-twice", Kind::Bugcheck, "SPIN_LOCK_ALREADY_OWNED", true),
         ("lock-not-held", Kind::Bugcheck, "SPIN_LOCK_NOT_OWNED", true),
@@ -182,7 +166,12 @@ fn misbehaviour_in_a_request_is_caught_and_named() {
         ("divide", Kind::Bugcheck, "divided by zero", true),
         ("breakpoint", Kind::Bugcheck, "DbgBreakPoint", true),
         ("int3", Kind::Bugcheck, "executed a breakpoint", true),
-        ("bad-pointer", Kind::Bugcheck, "KeSetEvent (called with a bad pointer or state) faulted reading address 0x10", true),
+        (
+            "bad-pointer",
+            Kind::Bugcheck,
+            "KeSetEvent (called with a bad pointer or state) faulted reading address 0x10",
+            true,
+        ),
         ("region-kept", Kind::Contract, "returned with 1 critical region(s) not left", false),
         ("free-armed-timer", Kind::Pool, "contains an armed timer", false),
     ];
@@ -236,8 +225,15 @@ fn what_a_driver_leaves_behind_is_named() {
 fn a_wait_in_a_dpc_is_reported_with_the_dpc_as_culprit() {
     let lab = lab();
     lab.load("wait-in-dpc", image()).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
-    let violation = &lab.violations()[0];
+    let mut violations = lab.violations();
+    for _ in 0..200 {
+        if !violations.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        violations = lab.violations();
+    }
+    let violation = violations.first().expect("the wait is reported");
     assert_eq!(violation.kind, Kind::Irql);
     assert!(violation.doing[0].starts_with("DeferredRoutine of DPC"), "{violation}");
 }
@@ -249,4 +245,23 @@ fn a_request_that_is_neither_completed_nor_pending_is_reported() {
     let file = lab.open(r"\\.\LabTest").unwrap();
     assert_eq!(file.device_io_control(0xBAD << 2, b"", 0), Err(NtStatus::INVALID_DEVICE_REQUEST));
     assert!(lab.violations()[0].what.contains("returned without completing the IRP"));
+}
+
+#[test]
+fn a_thread_that_runs_on_in_an_unloaded_image_is_a_late_call() {
+    let lab = lab();
+    lab.load("leave-spinning", image()).unwrap();
+    let report = lab.unload("leave-spinning").unwrap();
+    assert!(report.leaks[0].contains("still runs"), "{report:#?}");
+    let late = || lab.violations().into_iter().find(|violation| violation.kind == Kind::LateCall);
+    for _ in 0..200 {
+        if late().is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let late = late().unwrap_or_else(|| panic!("{:?}", texts(&lab)));
+    assert!(late.what.starts_with("StartRoutine of a thread that leave-spinning+"), "{late}");
+    assert!(late.what.contains("after it was unloaded"), "{late}");
+    assert!(lab.stopped());
 }

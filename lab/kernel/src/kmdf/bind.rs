@@ -62,7 +62,9 @@ extern "win64" fn WdfVersionBind(
     let size = field!(info, Size).read();
     if size as usize != size_of::<BindInfo>() && size != BIND_INFO_2_SIZE {
         broken(
-            format!("WdfVersionBind was given a WDF_BIND_INFO of {size:#x} bytes; it has 0x30, or 0x58 as WDF_BIND_INFO2"),
+            format!(
+                "WdfVersionBind was given a WDF_BIND_INFO of {size:#x} bytes; it has 0x30, or 0x58 as WDF_BIND_INFO2"
+            ),
             "set WDF_BIND_INFO.Size to the structure's size",
         );
         return NtStatus::INFO_LENGTH_MISMATCH;

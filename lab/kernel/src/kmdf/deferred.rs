@@ -435,8 +435,7 @@ extern "win64" fn WdfWorkItemCreate(
     if let Some(status) = inject::faulted() {
         return status;
     }
-    let body =
-        WorkItem { callback: config.Callback, queued: AtomicBool::new(false), running: AtomicU64::new(0) };
+    let body = WorkItem { callback: config.Callback, queued: AtomicBool::new(false), running: AtomicU64::new(0) };
     out.write(create(&client, &checked, owner, true, body).handle());
     NtStatus::SUCCESS
 }
@@ -477,7 +476,10 @@ extern "win64" fn WdfWorkItemFlush(_globals: Ptr<Globals>, item: u64) {
         fatal(
             WDF_VERIFIER_FATAL_ERROR,
             item.handle(),
-            &format!("{} was called in the work item's own callback, for whose end it would wait forever", export::current_name()),
+            &format!(
+                "{} was called in the work item's own callback, for whose end it would wait forever",
+                export::current_name()
+            ),
         );
     }
     wdm::wait_for_work(item.handle());

@@ -197,12 +197,7 @@ extern "win64" fn WdfDeviceCreate(
     NtStatus::SUCCESS
 }
 
-fn create(
-    driver: &Ref<Driver>,
-    wdm: Ptr<DeviceObject>,
-    settings: Init,
-    checked: &attributes::Checked,
-) -> Ref<Device> {
+fn create(driver: &Ref<Driver>, wdm: Ptr<DeviceObject>, settings: Init, checked: &attributes::Checked) -> Ref<Device> {
     let passive_callbacks = checked.passive_callbacks(driver.object.passive_callbacks);
     let scope = checked.scope().unwrap_or(driver.scope());
     New {

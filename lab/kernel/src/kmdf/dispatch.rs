@@ -47,14 +47,19 @@ fn handle(device: &Ref<Device>, irp: Ptr<Irp>, major: u8) -> NtStatus {
         wdm::IRP_MJ_CREATE => create(device, irp),
         wdm::IRP_MJ_CLEANUP => cleanup(device, irp),
         wdm::IRP_MJ_CLOSE => close(device, irp),
-        wdm::IRP_MJ_READ
-        | wdm::IRP_MJ_WRITE
-        | wdm::IRP_MJ_DEVICE_CONTROL
-        | wdm::IRP_MJ_INTERNAL_DEVICE_CONTROL => input_or_output(device, irp),
+        wdm::IRP_MJ_READ | wdm::IRP_MJ_WRITE | wdm::IRP_MJ_DEVICE_CONTROL | wdm::IRP_MJ_INTERNAL_DEVICE_CONTROL => {
+            input_or_output(device, irp)
+        }
         wdm::IRP_MJ_SHUTDOWN => {
             if device.init.shutdown != 0 {
                 let client = &device.object.client;
-                client.call("EvtDeviceShutdownNotification", "", irql::current(), device.init.shutdown, (device.handle(),));
+                client.call(
+                    "EvtDeviceShutdownNotification",
+                    "",
+                    irql::current(),
+                    device.init.shutdown,
+                    (device.handle(),),
+                );
             }
             finish(irp, NtStatus::SUCCESS)
         }

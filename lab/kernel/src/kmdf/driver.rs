@@ -107,7 +107,10 @@ extern "win64" fn WdfDriverCreate(
     }
     if driver_object != client.driver_object {
         broken(
-            format!("WdfDriverCreate was given the driver object {:#x}, which is not the driver's own", driver_object.address()),
+            format!(
+                "WdfDriverCreate was given the driver object {:#x}, which is not the driver's own",
+                driver_object.address()
+            ),
             "pass the driver object that DriverEntry was given",
         );
         return NtStatus::INVALID_PARAMETER;
@@ -194,10 +197,8 @@ extern "win64" fn add_device(_driver: u64, _device: u64) -> NtStatus {
 
 /// `DRIVER_UNLOAD` of every framework driver.
 extern "win64" fn unload(driver_object: Ptr<DriverObject>) {
-    let client = lock(&thread::current().kmdf.clients)
-        .values()
-        .find(|client| client.driver_object == driver_object)
-        .cloned();
+    let client =
+        lock(&thread::current().kmdf.clients).values().find(|client| client.driver_object == driver_object).cloned();
     if let Some(driver) = client.as_ref().and_then(|client| client.driver()) {
         run_unload(&driver);
     }
@@ -250,7 +251,12 @@ extern "win64" fn WdfWdmDriverGetWdfDriverHandle(globals: Ptr<Globals>, driver_o
     if client.driver_object == driver_object { client.driver().map_or(0, |driver| driver.handle()) } else { 0 }
 }
 
-extern "win64" fn WdfDriverRegisterTraceInfo(_globals: Ptr<Globals>, _driver: u64, _callback: u64, _control: u64) -> NtStatus {
+extern "win64" fn WdfDriverRegisterTraceInfo(
+    _globals: Ptr<Globals>,
+    _driver: u64,
+    _callback: u64,
+    _control: u64,
+) -> NtStatus {
     NtStatus::SUCCESS
 }
 
@@ -273,7 +279,11 @@ struct VersionAvailable {
     MinorVersion: u32,
 }
 
-extern "win64" fn WdfDriverIsVersionAvailable(_globals: Ptr<Globals>, driver: u64, version: Ptr<VersionAvailable>) -> u8 {
+extern "win64" fn WdfDriverIsVersionAvailable(
+    _globals: Ptr<Globals>,
+    driver: u64,
+    version: Ptr<VersionAvailable>,
+) -> u8 {
     require_irql(PASSIVE_LEVEL);
     object::find::<Driver>(driver);
     let asked_for = required(version, "VersionAvailableParams").read();

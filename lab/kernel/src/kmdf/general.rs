@@ -154,7 +154,13 @@ extern "win64" fn WdfObjectDereferenceActual(_globals: Ptr<Globals>, handle: u64
 }
 
 /// The framework answers no query by any GUID.
-extern "win64" fn WdfObjectQuery(_globals: Ptr<Globals>, handle: u64, _guid: u64, _length: u32, _buffer: u64) -> NtStatus {
+extern "win64" fn WdfObjectQuery(
+    _globals: Ptr<Globals>,
+    handle: u64,
+    _guid: u64,
+    _length: u32,
+    _buffer: u64,
+) -> NtStatus {
     object::any(handle);
     NtStatus::NOT_FOUND
 }

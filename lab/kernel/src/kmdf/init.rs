@@ -245,7 +245,11 @@ extern "win64" fn WdfDeviceInitAssignName(_globals: Ptr<Globals>, init: u64, nam
     NtStatus::SUCCESS
 }
 
-extern "win64" fn WdfDeviceInitAssignSDDLString(_globals: Ptr<Globals>, init: u64, sddl: Ptr<UnicodeString>) -> NtStatus {
+extern "win64" fn WdfDeviceInitAssignSDDLString(
+    _globals: Ptr<Globals>,
+    init: u64,
+    sddl: Ptr<UnicodeString>,
+) -> NtStatus {
     if !require_irql(PASSIVE_LEVEL) {
         return NtStatus::INVALID_DEVICE_REQUEST;
     }

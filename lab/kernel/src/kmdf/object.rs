@@ -155,11 +155,8 @@ impl Handles {
     fn retire(&self, object: &Object) {
         lock(self.shard(object.handle)).remove(&object.handle);
         let mut graveyard = lock(&self.graveyard);
-        let retired = Retired {
-            type_name: object.type_name(),
-            by: export::current_name(),
-            caller: thread::page().caller.get(),
-        };
+        let retired =
+            Retired { type_name: object.type_name(), by: export::current_name(), caller: thread::page().caller.get() };
         graveyard.retired.insert(object.handle, retired);
         graveyard.order.push_back(object.handle);
         if graveyard.order.len() > REMEMBERED

@@ -440,7 +440,9 @@ fn present(queue: &Ref<Queue>, request: &Ref<Request>) {
             return;
         }
         let arguments = (handle, request.handle());
-        synchronized(&queue.object, || client.call("EvtIoDefault", "", level_now(level), config.EvtIoDefault, arguments));
+        synchronized(&queue.object, || {
+            client.call("EvtIoDefault", "", level_now(level), config.EvtIoDefault, arguments)
+        });
         return;
     }
     if transfer || request.major == wdm::IRP_MJ_CREATE {
@@ -787,9 +789,7 @@ pub(super) fn canceled_on_queue(queue: &Ref<Queue>, request: &Ref<Request>) -> b
     lock(&queue.state).delivered.push(request.handle());
     let client = &queue.object.client;
     let arguments = (queue.handle(), request.handle());
-    synchronized(&queue.object, || {
-        client.call("EvtIoCanceledOnQueue", "", irql::current(), callback, arguments)
-    });
+    synchronized(&queue.object, || client.call("EvtIoCanceledOnQueue", "", irql::current(), callback, arguments));
     debug_assert!(request.owner() != Owner::Framework);
     true
 }

@@ -197,8 +197,7 @@ fn retrieve_mdl(request: u64, side: Side, out: Ptr<Ptr<Mdl>>) -> NtStatus {
         return NtStatus::SUCCESS;
     }
     let known = lock(&request.state).mdls[side as usize];
-    let mdl =
-        if known.is_null() { ntos::memory::describe(buffer.address, buffer.length as u32) } else { known };
+    let mdl = if known.is_null() { ntos::memory::describe(buffer.address, buffer.length as u32) } else { known };
     lock(&request.state).mdls[side as usize] = mdl;
     out.write(mdl);
     NtStatus::SUCCESS

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::kernel::lock;
-use crate::nt::{DeviceObject, Irp, IoStackLocation, IoStatusBlock, NtStatus};
+use crate::nt::{DeviceObject, IoStackLocation, IoStatusBlock, Irp, NtStatus};
 use crate::ntos::io::{self, NewDevice};
 use crate::ptr::{Ptr, field};
 use crate::report;

@@ -164,9 +164,9 @@ fn number(rest: &mut core::iter::Peekable<impl Iterator<Item = u16>>) -> usize {
 }
 
 fn size(rest: &mut core::iter::Peekable<impl Iterator<Item = u16>>, directive: &mut Directive) {
-    while let Some(unit) = rest.next_if(|unit| {
-        matches!(u8::try_from(*unit), Ok(b'h' | b'l' | b'I' | b'w' | b'z' | b'j' | b't' | b'L'))
-    }) {
+    while let Some(unit) =
+        rest.next_if(|unit| matches!(u8::try_from(*unit), Ok(b'h' | b'l' | b'I' | b'w' | b'z' | b'j' | b't' | b'L')))
+    {
         directive.size = match (unit as u8, directive.size) {
             (b'h', Size::Short) => Size::Char,
             (b'h', _) => Size::Short,
@@ -313,10 +313,7 @@ fn pad(out: &mut Vec<u16>, text: &[u16], directive: &Directive) {
 
 fn format_narrow(text: Ptr<u8>, arguments: VaList) -> Vec<u8> {
     let format_units = c_string(text, 1 << 16);
-    format(&format_units, arguments, false)
-        .into_iter()
-        .map(|unit| u8::try_from(unit).unwrap_or(b'?'))
-        .collect()
+    format(&format_units, arguments, false).into_iter().map(|unit| u8::try_from(unit).unwrap_or(b'?')).collect()
 }
 
 fn format_wide(text: Ptr<u16>, arguments: VaList) -> Vec<u16> {
@@ -450,7 +447,13 @@ extern "win64" fn KeBugCheck(code: u32) {
 
 // The lab keeps no bug check callbacks: it reports a bug check itself.
 
-extern "win64" fn KeRegisterBugCheckCallback(_record: u64, _routine: u64, _buffer: u64, _length: u32, _name: u64) -> u8 {
+extern "win64" fn KeRegisterBugCheckCallback(
+    _record: u64,
+    _routine: u64,
+    _buffer: u64,
+    _length: u32,
+    _name: u64,
+) -> u8 {
     1
 }
 
@@ -545,11 +548,17 @@ mod tests {
         let wide = wide.as_ptr() as u64;
         assert_eq!(formatted("%d %u %x", &[-5i64 as u64, 0xFFFF_FFFF, 0xAB]), "-5 4294967295 ab");
         assert_eq!(formatted("%5d|%-5d|%05d", &[42, 42, 42]), "   42|42   |00042");
-        assert_eq!(formatted("%I64x %llu %lX", &[u64::MAX, u64::MAX, 0xABC]), "ffffffffffffffff 18446744073709551615 ABC");
+        assert_eq!(
+            formatted("%I64x %llu %lX", &[u64::MAX, u64::MAX, 0xABC]),
+            "ffffffffffffffff 18446744073709551615 ABC"
+        );
         assert_eq!(formatted("%ws %S %ls", &[wide, wide, wide]), "wide wide wide");
-        assert_eq!(formatted("%wZ|%.3wZ", &[counted.pointer().address(), counted.pointer().address()]), "counted|counted");
+        assert_eq!(
+            formatted("%wZ|%.3wZ", &[counted.pointer().address(), counted.pointer().address()]),
+            "counted|counted"
+        );
         assert_eq!(formatted("%p", &[0x1234]), "0000000000001234");
-        assert_eq!(formatted("%s%%%c", &[b"narrow\0".as_ptr() as u64, u64::from(b'!')]), "narrow%!");
+        assert_eq!(formatted("%s%%%c", &[c"narrow".as_ptr() as u64, u64::from(b'!')]), "narrow%!");
         assert_eq!(formatted("%#x %08.3x", &[255, 15]), "0xff      00f");
         assert_eq!(formatted("%*d", &[4, 7]), "   7");
     }

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use crate::export::{self, Export, exports};
 use crate::irql::{self, require_irql};
 use crate::kernel::lock;
-use crate::nt::{
-    APC_LEVEL, DISPATCH_LEVEL, DispatcherHeader, KEvent, KMutant, KSemaphore, ListEntry, NtStatus,
-};
+use crate::nt::{APC_LEVEL, DISPATCH_LEVEL, DispatcherHeader, KEvent, KMutant, KSemaphore, ListEntry, NtStatus};
 use crate::ptr::{Ptr, field};
 use crate::report::{self, Finding, Kind};
 use crate::thread;
@@ -215,11 +213,7 @@ pub(crate) fn bad_parameter(what: &str, remedy: &str) {
 /// Reads the header and checks that it is of the kind that the function takes.
 fn checked(object: Ptr<DispatcherHeader>, kinds: &[u8], name: &str) -> bool {
     if object.is_null() {
-        report::bugcheck(
-            0x50,
-            [0, 0, 0, 0],
-            &format!("{} was called with a null {name}", export::current_name()),
-        );
+        report::bugcheck(0x50, [0, 0, 0, 0], &format!("{} was called with a null {name}", export::current_name()));
     }
     let kind = object.read().Type & 0x7f;
     if kinds.contains(&kind) {
@@ -425,15 +419,8 @@ fn check_wait(timeout: Ptr<i64>) {
     }
 }
 
-const WAITABLE: &[u8] = &[
-    NOTIFICATION_EVENT,
-    SYNCHRONIZATION_EVENT,
-    MUTANT,
-    SEMAPHORE,
-    THREAD,
-    NOTIFICATION_TIMER,
-    SYNCHRONIZATION_TIMER,
-];
+const WAITABLE: &[u8] =
+    &[NOTIFICATION_EVENT, SYNCHRONIZATION_EVENT, MUTANT, SEMAPHORE, THREAD, NOTIFICATION_TIMER, SYNCHRONIZATION_TIMER];
 
 extern "win64" fn KeWaitForSingleObject(
     object: Ptr<DispatcherHeader>,
@@ -451,9 +438,7 @@ extern "win64" fn KeWaitForSingleObject(
 
 /// Waits for one object, as `KeWaitForSingleObject` does after its checks.
 pub(crate) fn wait_for(object: Ptr<DispatcherHeader>, deadline: Option<Instant>) -> NtStatus {
-    let waited = thread::current().dispatcher.wait(deadline, || {
-        is_signalled(object).then(|| consume(object))
-    });
+    let waited = thread::current().dispatcher.wait(deadline, || is_signalled(object).then(|| consume(object)));
     if waited.is_some() { NtStatus::SUCCESS } else { NtStatus::TIMEOUT }
 }
 

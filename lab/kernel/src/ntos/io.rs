@@ -101,8 +101,6 @@ const SL_INVOKE_ON_ERROR: u8 = 0x80;
 struct Device {
     name: Option<String>,
     driver: Weak<Driver>,
-    /// The service name of its driver.
-    service: String,
     image: u64,
     caller: u64,
     handles: u32,
@@ -232,16 +230,18 @@ impl IoManager {
         });
         first.write(device);
         let caller = thread::page().caller.get();
-        state.devices.insert(device.address(), Device {
-            name,
-            driver: Arc::downgrade(new.driver),
-            service: new.driver.name().to_string(),
-            image: new.driver.image_number(),
-            caller,
-            handles: 0,
-            references: 0,
-            deleted: false,
-        });
+        state.devices.insert(
+            device.address(),
+            Device {
+                name,
+                driver: Arc::downgrade(new.driver),
+                image: new.driver.image_number(),
+                caller,
+                handles: 0,
+                references: 0,
+                deleted: false,
+            },
+        );
         Ok(device)
     }
 
@@ -318,7 +318,11 @@ impl IoManager {
             .values()
             .filter(|device| device.image == image && device.handles != 0)
             .map(|device| {
-                format!("{} open handle(s) to {}", device.handles, device.name.as_deref().unwrap_or("an unnamed device"))
+                format!(
+                    "{} open handle(s) to {}",
+                    device.handles,
+                    device.name.as_deref().unwrap_or("an unnamed device")
+                )
             })
             .collect()
     }
@@ -350,9 +354,7 @@ impl IoManager {
 
     /// Devices, links, IRPs and registrations that an image left behind; all of it is taken away.
     pub fn take_owned_by(&self, image: u64) -> Vec<String> {
-        let at = |address: u64| {
-            image::place(address).map_or_else(String::new, |place| format!(", created at {place}"))
-        };
+        let at = |address: u64| image::place(address).map_or_else(String::new, |place| format!(", created at {place}"));
         let mut left = Vec::new();
         let mut state = lock(&self.state);
         let devices: Vec<u64> =
@@ -404,9 +406,7 @@ impl IoManager {
         let irp: Ptr<Irp> = kernel.pool.allocate_system(size, b"Irp ").cast();
         initialise_irp(irp, size as u16, stack);
         let caller = thread::page().caller.get();
-        lock(&self.state)
-            .irps
-            .insert(irp.address(), PendingIrp { image, caller, done: None, associated: None });
+        lock(&self.state).irps.insert(irp.address(), PendingIrp { image, caller, done: None, associated: None });
         irp
     }
 
@@ -627,7 +627,11 @@ pub(crate) fn complete(irp: Ptr<Irp>) {
         report::bugcheck(
             MULTIPLE_IRP_COMPLETE_REQUESTS,
             [irp.address(), 0, 0, 0],
-            &format!("{} completed {:#x}, which is no IRP in progress: completed twice, or freed", export::current_name(), irp.address()),
+            &format!(
+                "{} completed {:#x}, which is no IRP in progress: completed twice, or freed",
+                export::current_name(),
+                irp.address()
+            ),
         );
     }
     let value = irp.read();
@@ -864,11 +868,14 @@ fn cancel(irp: Ptr<Irp>) -> bool {
     }
     let page = thread::page();
     if page.spin_locks.get() == locks {
-        report::violation_in(&context, Finding {
-            kind: Kind::SpinLock,
-            what: "a cancel routine returned without releasing the cancel spin lock".into(),
-            remedy: "call IoReleaseCancelSpinLock(Irp->CancelIrql) in the cancel routine".into(),
-        });
+        report::violation_in(
+            &context,
+            Finding {
+                kind: Kind::SpinLock,
+                what: "a cancel routine returned without releasing the cancel spin lock".into(),
+                remedy: "call IoReleaseCancelSpinLock(Irp->CancelIrql) in the cancel routine".into(),
+            },
+        );
         crate::ntos::spin::KeReleaseSpinLock(thread::current().io.cancel_lock().cast(), old);
     }
     page.irql.set(old);
@@ -1211,8 +1218,7 @@ impl File {
                 entry.handles += 1;
                 field!(device, ReferenceCount).write(entry.handles as i32);
             }
-            let file: Ptr<FileObject> =
-                kernel.pool.allocate_system(size_of::<FileObject>(), b"File").cast();
+            let file: Ptr<FileObject> = kernel.pool.allocate_system(size_of::<FileObject>(), b"File").cast();
             const FILE_TYPE: i16 = 5;
             let name = OwnedUnicode::new(&rest);
             file.write(FileObject {
@@ -1224,8 +1230,7 @@ impl File {
                 FileName: if rest.is_empty() { UnicodeString::EMPTY } else { name.value() },
                 ..zeroed()
             });
-            let mut open =
-                OpenFile { kernel: kernel.clone(), device, file, _name: name, closed: true };
+            let mut open = OpenFile { kernel: kernel.clone(), device, file, _name: name, closed: true };
             let security = SecurityContext::new();
             let status = open.simple_request(IRP_MJ_CREATE, |stack| {
                 field!(stack, OutputBufferLength).write(core::ptr::from_ref(&security) as u64);
@@ -1299,9 +1304,10 @@ impl File {
         let mut pending = self.inner.begin(method, data.to_vec(), Vec::new(), |stack, _, _| {
             stack.write(IoStackLocation { MajorFunction: IRP_MJ_WRITE, OutputBufferLength: length, ..zeroed() });
         })?;
-        pending.finish(None).map(|(status, _)| status).and_then(|status| {
-            if status.Status.is_success() { Ok(status.Information) } else { Err(status.Status) }
-        })
+        pending
+            .finish(None)
+            .map(|(status, _)| status)
+            .and_then(|status| if status.Status.is_success() { Ok(status.Information) } else { Err(status.Status) })
     }
 }
 
@@ -1375,11 +1381,10 @@ impl OpenFile {
             _ => None,
         };
         if let Some((what, remedy)) = finding {
-            report::violation_in(&context, Finding {
-                kind: Kind::Contract,
-                what: format!("{} {what}", context.what),
-                remedy: remedy.into(),
-            });
+            report::violation_in(
+                &context,
+                Finding { kind: Kind::Contract, what: format!("{} {what}", context.what), remedy: remedy.into() },
+            );
         }
         if done.is_none() && returned != NtStatus::PENDING && !pending_marked {
             return Err(returned);
@@ -1535,16 +1540,20 @@ impl PendingIo {
             };
             let mut output = core::mem::take(&mut self.output);
             let length = (status.Information as usize).min(output.len());
-            if status.Information as usize > output.len() && self.method != METHOD_IN_DIRECT_WHOLE && !output.is_empty() {
-                report::violation_of("", Finding {
-                    kind: Kind::Contract,
-                    what: format!(
-                        "a request was completed with Information {}, but its output buffer has {} bytes",
-                        status.Information,
-                        output.len()
-                    ),
-                    remedy: "set Information to no more than the output buffer's length".into(),
-                });
+            if status.Information as usize > output.len() && self.method != METHOD_IN_DIRECT_WHOLE && !output.is_empty()
+            {
+                report::violation_of(
+                    "",
+                    Finding {
+                        kind: Kind::Contract,
+                        what: format!(
+                            "a request was completed with Information {}, but its output buffer has {} bytes",
+                            status.Information,
+                            output.len()
+                        ),
+                        remedy: "set Information to no more than the output buffer's length".into(),
+                    },
+                );
             }
             if self.method == METHOD_BUFFERED && length != 0 {
                 output[..length].copy_from_slice(&field!(self.irp, SystemBuffer).read().to_vec(length));

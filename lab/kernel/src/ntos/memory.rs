@@ -92,14 +92,19 @@ pub(crate) fn describe(data: Ptr<u8>, length: u32) -> Ptr<Mdl> {
     mdl
 }
 
-extern "win64" fn IoAllocateMdl(address: u64, length: u32, secondary: u8, _quota: u8, irp: Ptr<crate::nt::Irp>) -> Ptr<Mdl> {
+extern "win64" fn IoAllocateMdl(
+    address: u64,
+    length: u32,
+    secondary: u8,
+    _quota: u8,
+    irp: Ptr<crate::nt::Irp>,
+) -> Ptr<Mdl> {
     require_irql(DISPATCH_LEVEL);
     if inject::faulted().is_some() {
         return Ptr::NULL;
     }
     let size = size_of_mdl(address, u64::from(length));
-    let mdl: Ptr<Mdl> =
-        thread::current().pool.allocate(size, u32::from_le_bytes(*b"Mdl "), false, true).cast();
+    let mdl: Ptr<Mdl> = thread::current().pool.allocate(size, u32::from_le_bytes(*b"Mdl "), false, true).cast();
     if mdl.is_null() {
         return mdl;
     }
@@ -142,8 +147,10 @@ extern "win64" fn IoBuildPartialMdl(source: Ptr<Mdl>, target: Ptr<Mdl>, address:
         bad_parameter("a range outside of the source MDL", "stay within the memory that the source describes");
         return;
     }
-    let mapped = if source.MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL) != 0 { address } else { 0 };
-    let flags = MDL_PARTIAL | source.MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PAGES_LOCKED);
+    let mapped =
+        if source.MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL) != 0 { address } else { 0 };
+    let flags =
+        MDL_PARTIAL | source.MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PAGES_LOCKED);
     fill(target, address, length, flags, mapped);
 }
 
@@ -227,9 +234,7 @@ extern "win64" fn MmProtectMdlSystemAddress(_mdl: Ptr<Mdl>, _protect: u32) -> Nt
 extern "win64" fn MmIsAddressValid(address: u64) -> u8 {
     let mut resident = 0u8;
     // SAFETY: asks about a page; writes one byte of residency for it.
-    let result = unsafe {
-        libc::mincore((address & !(PAGE - 1)) as *mut libc::c_void, 1, &raw mut resident)
-    };
+    let result = unsafe { libc::mincore((address & !(PAGE - 1)) as *mut libc::c_void, 1, &raw mut resident) };
     u8::from(result == 0)
 }
 
@@ -283,7 +288,7 @@ fn probe(address: u64, length: u64, alignment: u32) {
     if length == 0 {
         return;
     }
-    if alignment > 1 && address % u64::from(alignment) != 0 {
+    if alignment > 1 && !address.is_multiple_of(u64::from(alignment)) {
         raise(NtStatus(0x8000_0002u32 as i32), "an address that is not aligned");
     }
     if address.checked_add(length).is_none_or(|end| end > MmUserProbeAddress) {
@@ -296,7 +301,10 @@ pub(crate) fn raise(status: NtStatus, why: &str) -> ! {
     report::bugcheck(
         crate::nt::KMODE_EXCEPTION_NOT_HANDLED,
         [u64::from(status.0 as u32), 0, 0, 0],
-        &format!("{} raised {status} for {why}; the lab does not dispatch exceptions to handlers", export::current_name()),
+        &format!(
+            "{} raised {status} for {why}; the lab does not dispatch exceptions to handlers",
+            export::current_name()
+        ),
     )
 }
 

@@ -73,7 +73,6 @@ pub(crate) enum Object {
     /// An event that the lab made, in system memory.
     Event(Ptr<DispatcherHeader>),
     Key(crate::ntos::registry::OpenKey),
-    File(u64),
     Process,
 }
 
@@ -82,7 +81,6 @@ impl Object {
         match self {
             Object::Thread(thread) => thread.object.address(),
             Object::Event(event) => event.address(),
-            Object::File(file) => *file,
             Object::Process => process().address(),
             Object::Key(_) => 0,
         }
@@ -93,7 +91,6 @@ impl Object {
             Object::Thread(_) => "thread",
             Object::Event(_) => "event",
             Object::Key(_) => "registry key",
-            Object::File(_) => "file",
             Object::Process => "process",
         }
     }
@@ -488,8 +485,8 @@ fn create_thread(
 }
 
 fn run_thread(driver_thread: &Arc<DriverThread>, argument: u64) {
-    let by = image::place(driver_thread.caller)
-        .map_or_else(String::new, |place| format!("a thread that {place} created"));
+    let by =
+        image::place(driver_thread.caller).map_or_else(String::new, |place| format!("a thread that {place} created"));
     let context = CallContext { what: "StartRoutine", object: &by, at: "" };
     let exit = thread::as_driver_thread(driver_thread.object.address(), &driver_thread.doomed, || {
         // SAFETY: the driver passed this routine to be called with this context.
@@ -576,7 +573,7 @@ extern "win64" fn PsIsThreadTerminating(_thread: u64) -> u8 {
 }
 
 extern "win64" fn PsGetProcessImageFileName(_process: u64) -> Ptr<u8> {
-    Ptr::from_address(b"System\0".as_ptr() as u64)
+    Ptr::from_address(c"System".as_ptr() as u64)
 }
 
 extern "win64" fn KeSetPriorityThread(_thread: u64, priority: i32) -> i32 {

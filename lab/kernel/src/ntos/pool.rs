@@ -5,7 +5,6 @@
 //! inaccessible and is used again last. When special pool is used up, allocations have a trailer instead
 //! that is checked when they are freed.
 
-use core::sync::atomic::{AtomicU64, Ordering};
 use std::alloc::Layout;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
@@ -109,8 +108,6 @@ pub(crate) struct Pool {
     base: u64,
     slots: usize,
     special: Mutex<Special>,
-    allocated: AtomicU64,
-    freed: AtomicU64,
 }
 
 impl Pool {
@@ -139,8 +136,6 @@ impl Pool {
             base,
             slots,
             special: Mutex::new(Special { free: (0..slots as u32).collect(), slots: vec![None; slots] }),
-            allocated: AtomicU64::new(0),
-            freed: AtomicU64::new(0),
         }
     }
 
@@ -183,7 +178,6 @@ impl Pool {
             lock(&self.special).slots[slot as usize] = Some(Freed { allocation, caller: 0 });
         }
         lock(self.shard(address)).live.insert(address, allocation);
-        self.allocated.fetch_add(1, Ordering::Relaxed);
         pointer
     }
 
@@ -234,12 +228,7 @@ impl Pool {
             report::bugcheck(
                 BAD_POOL_CALLER,
                 [0xA, address, u64::from(allocation.tag), u64::from(tag)],
-                &format!(
-                    "{} was told tag {} for {}",
-                    export::current_name(),
-                    tag_name(tag),
-                    allocation.describe()
-                ),
+                &format!("{} was told tag {} for {}", export::current_name(), tag_name(tag), allocation.describe()),
             );
         }
         if allocation.paged {
@@ -307,8 +296,6 @@ impl Pool {
         if shard.freed.len() > REMEMBERED {
             shard.freed.pop_front();
         }
-        drop(shard);
-        self.freed.fetch_add(1, Ordering::Relaxed);
     }
 
     fn bad_free(&self, address: u64) -> ! {
@@ -337,9 +324,7 @@ impl Pool {
         let mut owned: Vec<Allocation> = self
             .shards
             .iter()
-            .flat_map(|shard| {
-                lock(shard).live.values().filter(|one| one.image == image).copied().collect::<Vec<_>>()
-            })
+            .flat_map(|shard| lock(shard).live.values().filter(|one| one.image == image).copied().collect::<Vec<_>>())
             .collect();
         owned.sort_by_key(|allocation| allocation.address);
         owned
@@ -352,11 +337,6 @@ impl Pool {
                 self.release(allocation, 0);
             }
         }
-    }
-
-    /// Allocations and frees since the lab started.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.allocated.load(Ordering::Relaxed), self.freed.load(Ordering::Relaxed))
     }
 
     fn slot_at(&self, address: u64) -> Option<(Freed, bool, bool)> {

@@ -68,7 +68,8 @@ impl Registry {
         let path = format!(r"{SERVICES}\{}", service.to_lowercase());
         self.create(&path);
         self.create(&format!(r"{path}\parameters"));
-        let image: Vec<u8> = format!("system32\\drivers\\{service}.sys\0").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let image: Vec<u8> =
+            format!("system32\\drivers\\{service}.sys\0").encode_utf16().flat_map(u16::to_le_bytes).collect();
         self.set(&path, "ImagePath", REG_EXPAND_SZ, image);
         self.set(&path, "Type", REG_DWORD, 1u32.to_le_bytes().to_vec());
         self.set(&path, "Start", REG_DWORD, 3u32.to_le_bytes().to_vec());
@@ -214,7 +215,7 @@ fn utf16(text: &str) -> Vec<u8> {
 fn value_information(value: &Value, class: u32) -> Option<(usize, Vec<u8>)> {
     let name = utf16(&value.name);
     let mut out = Vec::new();
-    let mut word = |value: usize, out: &mut Vec<u8>| out.extend((value as u32).to_le_bytes());
+    let word = |value: usize, out: &mut Vec<u8>| out.extend((value as u32).to_le_bytes());
     word(0, &mut out);
     word(value.kind as usize, &mut out);
     match class {

@@ -457,7 +457,10 @@ extern "win64" fn RtlFreeUnicodeString(string: Ptr<UnicodeString>) {
     let buffer = field!(string, Buffer).read();
     if !buffer.is_null() {
         if thread::current().pool.find(buffer.address()).is_none() {
-            bad_parameter("a string whose buffer was not allocated", "free only strings that an Rtl function allocated");
+            bad_parameter(
+                "a string whose buffer was not allocated",
+                "free only strings that an Rtl function allocated",
+            );
         } else {
             thread::current().pool.free_system(buffer.cast());
         }
@@ -494,8 +497,7 @@ extern "win64" fn RtlUnicodeStringToAnsiString(
     allocate: u8,
 ) -> NtStatus {
     require_irql(PASSIVE_LEVEL);
-    let bytes: Vec<u8> =
-        source.read().units().into_iter().map(|unit| u8::try_from(unit).unwrap_or(b'?')).collect();
+    let bytes: Vec<u8> = source.read().units().into_iter().map(|unit| u8::try_from(unit).unwrap_or(b'?')).collect();
     give_narrow(target, &bytes, allocate != 0)
 }
 
@@ -931,7 +933,9 @@ impl BitMap {
 
     fn run_of_clear(self, count: u32, hint: u32) -> Option<u32> {
         let last = self.SizeOfBitMap.checked_sub(count)?;
-        (hint.min(last)..=last).chain(0..hint.min(last)).find(|start| (*start..start + count).all(|index| !self.get(index)))
+        (hint.min(last)..=last)
+            .chain(0..hint.min(last))
+            .find(|start| (*start..start + count).all(|index| !self.get(index)))
     }
 }
 
@@ -1213,8 +1217,11 @@ extern "win64" fn _wcsnicmp(a: Ptr<u16>, b: Ptr<u16>, count: u64) -> i32 {
 fn find_unit<T: Copy + Default + PartialEq>(text: Ptr<T>, wanted: T, last: bool) -> Ptr<T> {
     let mut units = c_string(text, 1 << 24);
     units.push(T::default());
-    let found =
-        if last { units.iter().rposition(|unit| *unit == wanted) } else { units.iter().position(|unit| *unit == wanted) };
+    let found = if last {
+        units.iter().rposition(|unit| *unit == wanted)
+    } else {
+        units.iter().position(|unit| *unit == wanted)
+    };
     found.map_or(Ptr::NULL, |index| text.at(index))
 }
 
@@ -1402,9 +1409,7 @@ extern "win64" fn rand() -> i32 {
 fn by_callback(compare: u64, a: u64, b: u64) -> i32 {
     let context = crate::call::CallContext { what: "comparison function", object: "qsort or bsearch", at: "" };
     // SAFETY: the driver passed this function for exactly this call.
-    let result = unsafe {
-        crate::call::call_image(&context, crate::irql::current(), compare as *const (), (a, b))
-    };
+    let result = unsafe { crate::call::call_image(&context, crate::irql::current(), compare as *const (), (a, b)) };
     match result {
         Ok(value) => value as u32 as i32,
         Err(_) => {

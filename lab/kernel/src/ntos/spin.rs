@@ -213,11 +213,7 @@ fn already_held(lock: u64) {
         report::bugcheck(
             SPIN_LOCK_ALREADY_OWNED,
             [lock, 0, 0, 0],
-            &format!(
-                "{} on a lock that this thread already holds{}",
-                export::current_name(),
-                report::held_locks(page)
-            ),
+            &format!("{} on a lock that this thread already holds{}", export::current_name(), report::held_locks(page)),
         );
     }
 }

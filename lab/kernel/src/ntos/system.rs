@@ -457,7 +457,7 @@ fn exchange(head: Ptr<SListHead>, old: SListHead, new: SListHead) -> Result<(), 
 }
 
 fn aligned(head: Ptr<SListHead>) {
-    if head.address() % 16 != 0 {
+    if !head.address().is_multiple_of(16) {
         crate::report::bugcheck(0xA, [head.address(), 0, 0, 0], "an SLIST_HEADER that is not aligned to 16 bytes");
     }
 }
@@ -609,10 +609,7 @@ extern "win64" fn ExInterlockedPushEntryList(
     })
 }
 
-extern "win64" fn ExInterlockedPopEntryList(
-    head: Ptr<u64>,
-    spin_lock: Ptr<core::sync::atomic::AtomicU64>,
-) -> Ptr<u64> {
+extern "win64" fn ExInterlockedPopEntryList(head: Ptr<u64>, spin_lock: Ptr<core::sync::atomic::AtomicU64>) -> Ptr<u64> {
     with_list_lock(spin_lock, || {
         let first = Ptr::<u64>::from_address(head.read());
         if !first.is_null() {
@@ -732,7 +729,12 @@ extern "win64" fn RtlCreateSecurityDescriptor(descriptor: Ptr<[u8; 40]>, revisio
     NtStatus::SUCCESS
 }
 
-extern "win64" fn RtlSetDaclSecurityDescriptor(descriptor: Ptr<u8>, present: u8, dacl: u64, _defaulted: u8) -> NtStatus {
+extern "win64" fn RtlSetDaclSecurityDescriptor(
+    descriptor: Ptr<u8>,
+    present: u8,
+    dacl: u64,
+    _defaulted: u8,
+) -> NtStatus {
     const SE_DACL_PRESENT: u16 = 4;
     let control = descriptor.at(2).cast::<u16>();
     let bits = control.read_unaligned() & !SE_DACL_PRESENT | if present != 0 { SE_DACL_PRESENT } else { 0 };

@@ -116,11 +116,6 @@ impl Workers {
         self.changed.notify_all();
     }
 
-    fn busy(&self, mut is_it: impl FnMut(&Job) -> bool) -> bool {
-        let queue = lock(&self.queue);
-        queue.jobs.iter().chain(&queue.running).any(&mut is_it)
-    }
-
     /// Waits until no work item of an image is queued or running with a reference to a device.
     pub fn wait_for_io_items(&self, image: u64, at_most: Duration) -> bool {
         let deadline = Instant::now() + at_most;
@@ -215,9 +210,7 @@ fn run(job: &Job) {
     }
     let _ = match (job.io, job.extended) {
         // SAFETY: the driver passed this routine for exactly this call.
-        (Some(io), true) => unsafe {
-            call_image(&context, PASSIVE_LEVEL, routine, (io, job.context, job.item))
-        },
+        (Some(io), true) => unsafe { call_image(&context, PASSIVE_LEVEL, routine, (io, job.context, job.item)) },
         // SAFETY: as above.
         (Some(io), false) => unsafe { call_image(&context, PASSIVE_LEVEL, routine, (io, job.context)) },
         // SAFETY: as above.
@@ -372,11 +365,6 @@ impl Workers {
         let routine = routine as *const () as u64;
         let caller = thread::page().caller.get();
         self.queue(Job { item, io: None, routine, context: item, extended: false, caller, image });
-    }
-
-    /// Whether an item is queued or its routine runs.
-    pub(crate) fn is_busy(&self, item: u64) -> bool {
-        self.busy(|job| job.item == item)
     }
 
     /// Waits until an item is neither queued nor running.

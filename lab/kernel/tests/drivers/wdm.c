@@ -43,6 +43,8 @@ static VOID NTAPI Tick(PKDPC dpc, PVOID context, PVOID a, PVOID b)
 
 static VOID NTAPI Worker(PVOID context)
 {
+    if (Is(L"leave-spinning"))
+        for (;;) Ticks++;
     KeWaitForSingleObject(&Stop, Executive, KernelMode, FALSE, NULL);
     PsTerminateSystemThread(STATUS_SUCCESS);
 }
@@ -193,7 +195,7 @@ static VOID NTAPI Unload(PDRIVER_OBJECT driver)
 {
     if (!Is(L"leave-timer")) KeCancelTimer(&Timer);
     KeFlushQueuedDpcs();
-    if (!Is(L"leave-thread")) {
+    if (!Is(L"leave-thread") && !Is(L"leave-spinning")) {
         KeSetEvent(&Stop, 0, FALSE);
         KeWaitForSingleObject(Thread, Executive, KernelMode, FALSE, NULL);
         ObDereferenceObject(Thread);
