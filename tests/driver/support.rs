@@ -1,6 +1,7 @@
 //! A lab with the driver in it, and traffic.
 
 use std::net::SocketAddr;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Weight};
@@ -37,7 +38,8 @@ pub fn unload(lab: &Lab) {
 
 /// Full receipts in the log so far.
 pub fn receipts(lab: &Lab) -> usize {
-    lab.debug_log().iter().filter(|line| line.contains(postern_core::receipt::COMPLETE)).count()
+    let complete = format!("postern: {}", postern_core::receipt::COMPLETE);
+    lab.debug_log().iter().filter(|line| **line == complete).count()
 }
 
 /// Asserts that nobody broke a contract, and that nothing of the driver is left in the engine.
@@ -68,10 +70,10 @@ pub fn connect(traffic: &mut Traffic, remote: &str) -> Outcome {
     traffic.connect(&Connection { protocol: 6, local: address(local), remote: address(remote), app: None })
 }
 
-/// Makes connections and packets, of both IP versions and in both directions, until told to stop. Returns how many.
-pub fn make_traffic(lab: &Lab, stop: &AtomicBool) -> u64 {
+/// Makes connections and packets, of both IP versions and in both directions, until told to stop.
+fn make_traffic(lab: &Lab, flows: &Barrier, stop: &AtomicBool) {
     let mut traffic = lab.traffic();
-    let mut packets = 0;
+    let mut begun = false;
     let mut port = 1024u16;
     while !stop.load(Ordering::Relaxed) {
         port = port.checked_add(1).unwrap_or(1024);
@@ -90,24 +92,33 @@ pub fn make_traffic(lab: &Lab, stop: &AtomicBool) -> u64 {
                     bytes: &[0; 48],
                     payload: &[0; 20],
                 });
-                packets += 1;
             }
         }
+        if !std::mem::replace(&mut begun, true) {
+            flows.wait();
+        }
     }
-    packets
 }
 
 /// Runs `body` while four threads make traffic.
 pub fn under_traffic<T>(lab: &Lab, body: impl FnOnce() -> T) -> T {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| make_traffic(lab, &stop))).collect();
-        let result = body();
-        stop.store(true, Ordering::Relaxed);
-        for thread in threads {
-            assert!(thread.join().unwrap() > 0, "a thread made no traffic");
+    /// Stops the threads when `body` ends, however it does.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
         }
-        result
+    }
+    const THREADS: usize = 4;
+    let stop = AtomicBool::new(false);
+    let flows = Barrier::new(THREADS + 1);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| make_traffic(lab, &flows, &stop));
+        }
+        let _stopping = Stop(&stop);
+        flows.wait();
+        body()
     })
 }
 

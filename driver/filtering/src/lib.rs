@@ -21,4 +21,5 @@ mod unregister;
 mod work_item;
 
 pub use control::control;
+pub use log::failed;
 pub use stay::{Shell, Stay};

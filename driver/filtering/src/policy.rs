@@ -7,10 +7,12 @@ use core::ffi::c_void;
 use core::mem;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use fwps::bfe;
 use fwps::callback;
 use fwps::session::{CalloutObject, Display, EngineSession, InspectionFilter, Sublayer, Transaction};
-use fwps::sys::{FWPM_SERVICE_STATE, GUID, NTSTATUS, STATUS_FWP_FILTER_NOT_FOUND};
-use fwps::{bfe, sys::STATUS_FWP_ALREADY_EXISTS};
+use fwps::sys::{
+    FWPM_SERVICE_RUNNING, FWPM_SERVICE_STATE, GUID, NTSTATUS, STATUS_FWP_ALREADY_EXISTS, STATUS_FWP_FILTER_NOT_FOUND,
+};
 use postern_core::{Status, gate};
 use postern_protocol::callout::{Callout, Layer, Role};
 use postern_protocol::{DRIVER_PROVIDER, DRIVER_SUBLAYER, FilterContext};
@@ -18,6 +20,7 @@ use wdk_sys::DEVICE_OBJECT;
 use widestring::{U16CStr, u16cstr};
 
 use crate::lock::PassiveLock;
+use crate::log::failed;
 use crate::shared::{self, FILTERS, SESSIONS};
 use crate::work_item::{self, WorkItem};
 
@@ -50,22 +53,35 @@ pub unsafe fn prepare() {
     *POLICY.lock() = State::Waiting;
 }
 
+/// BFE has stopped since the session was opened: the session is none any more, even if BFE runs again.
+static HAS_STOPPED: AtomicBool = AtomicBool::new(false);
+
 /// Adds the policy if BFE runs, and drops it if BFE does not. IRQL: PASSIVE_LEVEL.
 pub fn follow_bfe() -> Result<(), NTSTATUS> {
     let mut state = POLICY.lock();
-    match (&mut *state, bfe::is_running()) {
+    let running = bfe::is_running();
+    if !running {
+        HAS_STOPPED.store(true, Ordering::Release);
+    }
+    if HAS_STOPPED.load(Ordering::Acquire) {
+        match mem::replace(&mut *state, State::Waiting) {
+            State::Added(added) => {
+                log!("BFE has stopped: the driver's objects went with it");
+                added.close();
+            }
+            State::Waiting => {}
+            State::Withdrawn => *state = State::Withdrawn,
+        }
+    }
+    match (&*state, running) {
         (State::Waiting, true) => {
+            // Before the session is opened: if BFE stops from here on, the session is lost.
+            HAS_STOPPED.store(false, Ordering::Release);
             *state = State::Added(Added::add()?);
             log!("BFE runs: added provider, sublayer, {FILTER_COUNT} callouts and {FILTER_COUNT} filters");
         }
-        (State::Added(_), false) => {
-            if let State::Added(added) = mem::replace(&mut *state, State::Waiting) {
-                log!("BFE stops: the driver's objects go with it");
-                added.close();
-            }
-        }
         (State::Waiting, false) => log!("BFE does not run: filters will be added when it does"),
-        (State::Added(_), true) | (State::Withdrawn, _) => {}
+        (State::Added(_) | State::Withdrawn, _) => {}
     }
     Ok(())
 }
@@ -99,9 +115,8 @@ impl Added {
             name: u16cstr!("Postern driver"),
             description: u16cstr!("What the Postern driver adds while it is loaded"),
         };
-        let mut session = EngineSession::open_dynamic(display).inspect_err(|status| {
-            log!("opening a session with BFE failed with {}", Status(*status));
-        })?;
+        let mut session =
+            EngineSession::open_dynamic(display).map_err(|status| failed("opening a session with BFE", status))?;
         SESSIONS.begin();
         match session.transaction(add_objects) {
             Ok(filters) => Ok(Added { session, filters }),
@@ -163,7 +178,7 @@ fn close(mut session: EngineSession) -> bool {
                 session = still_open;
             }
         }
-        if !bfe::is_running() {
+        if HAS_STOPPED.load(Ordering::Acquire) {
             // Sessions end with BFE, and their objects with them. What the dropped handle still answers is of no interest.
             SESSIONS.end();
             return true;
@@ -227,7 +242,10 @@ callback! {
     /// PASSIVE_LEVEL is left to the work item.
     ///
     /// What covers the last instructions: ending the subscription, which waits for this function.
-    pub unsafe fn bfe_changed(context: *mut c_void, _state: FWPM_SERVICE_STATE) {
+    pub unsafe fn bfe_changed(context: *mut c_void, state: FWPM_SERVICE_STATE) {
+        if state != FWPM_SERVICE_RUNNING {
+            HAS_STOPPED.store(true, Ordering::Release);
+        }
         let Some(pass) = shared::gate().enter(shared::processor()) else { return };
         if !QUEUED.swap(true, Ordering::AcqRel) {
             // SAFETY: the context is the item that the subscription was made with. The item lives until the subscription has

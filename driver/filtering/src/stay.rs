@@ -15,6 +15,7 @@ use postern_protocol::CALLOUTS;
 use postern_protocol::callout::COUNT;
 use wdk_sys::{DEVICE_OBJECT, STATUS_INSUFFICIENT_RESOURCES};
 
+use crate::log::failed;
 use crate::shared::{self, CALLOUT_IDS, Lanes, Tally};
 use crate::unregister::FilterEngine;
 use crate::work_item::{self, WorkItem};
@@ -38,6 +39,8 @@ enum Acquired<S> {
     /// The log's ETW provider. First in, so that everything can be logged, the receipt too.
     Trace,
     Shell(S),
+    /// That no callout of ours is registered, which is looked at once more on the way out.
+    NoCallouts,
     #[expect(dead_code, reason = "freed when the entry is struck off")]
     Lanes(Lanes),
     /// For attempts to unregister on a system thread.
@@ -78,13 +81,17 @@ impl<S: Shell> Stay<S> {
     ///
     /// `device` is a device object of this driver that the shell has entered. Nobody else starts or leaves.
     pub unsafe fn start(&mut self, device: *mut DEVICE_OBJECT) -> Result<(), NTSTATUS> {
-        self.enter(Acquired::Lanes(Lanes::install()?))?;
+        self.enter(Acquired::NoCallouts)?;
+        let lanes = Lanes::install().map_err(|status| failed("allocating the gate", status))?;
+        self.enter(Acquired::Lanes(lanes))?;
         // SAFETY: the device stands below the work item in the ledger.
-        let unregister_work = unsafe { WorkItem::allocate(device) }?;
+        let unregister_work =
+            unsafe { WorkItem::allocate(device) }.map_err(|status| failed("allocating a work item", status))?;
         let unregister_context = unregister_work.as_context();
         self.enter(Acquired::UnregisterWork(unregister_work))?;
         // SAFETY: as above.
-        let bfe_work = unsafe { WorkItem::allocate(device) }?;
+        let bfe_work =
+            unsafe { WorkItem::allocate(device) }.map_err(|status| failed("allocating a work item", status))?;
         let bfe_context = bfe_work.as_context();
         self.enter(Acquired::BfeWork(bfe_work))?;
         // SAFETY: what uses the policy starts below.
@@ -105,7 +112,7 @@ impl<S: Shell> Stay<S> {
     fn subscribe(&mut self, device: *mut DEVICE_OBJECT, bfe_context: *mut c_void) -> Result<(), NTSTATUS> {
         // SAFETY: the device and the work item behind the context stand below the subscription in the ledger.
         let subscription = unsafe { bfe::Subscription::new(device.cast(), policy::bfe_changed, bfe_context) }
-            .inspect_err(|status| log!("subscribing to BFE's state failed with {}", Status(*status)))?;
+            .map_err(|status| failed("subscribing to BFE's state", status))?;
         shared::SUBSCRIPTIONS.begin();
         self.enter(Acquired::BfeSubscription(subscription))
     }
@@ -190,8 +197,8 @@ fn release<S: Shell>(acquired: &mut Acquired<S>, walk: Option<Walk>) {
         Acquired::UnregisterWork(_) => {}
         Acquired::Lanes(_) => {}
         Acquired::Shell(shell) => shell.release(),
+        Acquired::NoCallouts => look_once_more(),
         Acquired::Trace => {
-            look_once_more();
             if let Some(walk) = walk {
                 print_receipt(&walk);
             }
@@ -200,7 +207,10 @@ fn release<S: Shell>(acquired: &mut Acquired<S>, walk: Option<Walk>) {
     }
 }
 
-/// Asks the engine for each of our callouts by key, which nothing above relied on, until it knows none of them.
+/// Asks the engine for each of our callouts by key, which nothing before relied on, until it knows none of them.
+///
+/// The call that asks would unregister another image's callout of the same key. There is none: another Postern driver registers only
+/// after it has created a device of our device's name, and that stands below this in the ledger.
 fn look_once_more() {
     for callout in CALLOUTS {
         let key = GUID::from_u128(callout.key());

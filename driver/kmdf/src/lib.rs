@@ -11,7 +11,7 @@ mod device;
 use core::cell::UnsafeCell;
 use core::ptr;
 
-use postern_filtering::Stay;
+use postern_filtering::{Stay, failed};
 use wdk_alloc::WdkAllocator;
 use wdk_sys::_WDF_DRIVER_INIT_FLAGS::WdfDriverInitNonPnpDriver;
 use wdk_sys::{
@@ -58,12 +58,12 @@ fn enter(
     driver: &mut DRIVER_OBJECT,
     registry_path: PCUNICODE_STRING,
 ) -> Result<(), NTSTATUS> {
-    let driver = create_driver(driver, registry_path)?;
     stay.begin()?;
-    let device = ControlDevice::create(driver)?;
+    let driver = create_driver(driver, registry_path).map_err(|status| failed("creating the driver object", status))?;
+    let device = ControlDevice::create(driver).map_err(|status| failed("creating the control device", status))?;
     let (handle, device_object) = (device.handle(), device.device_object());
     stay.hold(device)?;
-    device::complete(handle)?;
+    device::complete(handle).map_err(|status| failed("completing the control device", status))?;
     // SAFETY: the device was just entered, and the system calls DriverEntry once.
     unsafe { stay.start(device_object) }?;
     // Only now can the device be opened, so no request meets a driver that is half there.

@@ -504,6 +504,24 @@ pub(crate) fn retreat_list(list: Ptr<NET_BUFFER_LIST>, delta: u32) {
     advance_list(list, delta.wrapping_neg());
 }
 
+/// Bytes of data in the first buffer of a list.
+pub(crate) fn length_of(list: Ptr<NET_BUFFER_LIST>) -> u32 {
+    Ptr::new(field!(list, FirstNetBuffer).read()).non_null().map_or(0, |buffer| field!(buffer, DataLength).read())
+}
+
+/// Puts bytes in front of the data of the first buffer of a list.
+pub(crate) fn prepend(list: Ptr<NET_BUFFER_LIST>, bytes: &[u8]) {
+    if let Some(buffer) = Ptr::new(field!(list, FirstNetBuffer).read()).non_null() {
+        retreat(buffer, bytes.len() as u32, 0);
+        let mut rest = bytes;
+        for_each_part(buffer, 0, bytes.len() as u32, |start, count| {
+            let (here, after) = rest.split_at(count.min(rest.len()));
+            start.copy_from(here);
+            rest = after;
+        });
+    }
+}
+
 /// The bytes of the first buffer of a list, as far as `most`.
 pub(crate) fn bytes_of(list: Ptr<NET_BUFFER_LIST>, most: u32) -> Vec<u8> {
     let buffer = Ptr::new(field!(list, FirstNetBuffer).read());

@@ -203,14 +203,14 @@ fn traffic(host: &Host, number: u16, stop: &AtomicBool, connections: &AtomicU64)
         };
         let port = (made % 5000) as u16;
         let connection = Connection {
-            protocol: if made % 3 == 0 { Protocol::UDP.0 } else { Protocol::TCP.0 },
+            protocol: if made.is_multiple_of(3) { Protocol::UDP.0 } else { Protocol::TCP.0 },
             local: SocketAddr::new(local, 10_000 + number),
             remote: SocketAddr::new(remote, port),
             app: None,
         };
-        source.begin(&connection, made % 7 == 0);
+        source.begin(&connection, made.is_multiple_of(7));
         made += 1;
-        if made % 1024 == 0 {
+        if made.is_multiple_of(1024) {
             source.end_flows();
         }
     }

@@ -155,7 +155,8 @@ impl Host {
             service: report.service,
             milliseconds: report.duration.as_secs_f64() * 1e3,
             registrations: report.registrations.len(),
-            receipt: report.log,
+            // Drivers often tell the debugger and ETW the same; the log has both.
+            receipt: report.log.into_iter().filter(|line| !line.starts_with("ETW: ")).collect(),
             violations: report.violations.iter().map(Violation::from).collect(),
         })
     }
@@ -297,10 +298,12 @@ const WATCH: Duration = Duration::from_millis(50);
 
 const AFTER_BUG_CHECK: &str = "`postern lab violations` tells what happened; stop the lab and start it again";
 
+/// What a driver printed, a line each. Drivers often tell the debugger and ETW the same; the log has both.
 fn printed(log: &[String]) -> String {
-    match log {
+    let lines: Vec<&str> = log.iter().map(String::as_str).filter(|line| !line.starts_with("ETW: ")).collect();
+    match &lines[..] {
         [] => "the driver printed nothing".to_owned(),
-        lines => format!("the driver printed: {}", lines.join(" | ")),
+        lines => format!("the driver printed:\n    {}", lines.join("\n    ")),
     }
 }
 

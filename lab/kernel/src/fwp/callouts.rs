@@ -17,7 +17,7 @@
 //! down when the context's flowDeleteFn has returned.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use fwps::sys::*;
@@ -62,8 +62,9 @@ pub(crate) struct Callout {
     pub id: u32,
     pub registration: Registration,
     pub owner: Owner,
-    /// How reports call it.
-    pub name: String,
+    /// How reports call it: by its key, and once a callout object has been added, by that one's name too.
+    bare_name: String,
+    full_name: OnceLock<String>,
     state: AtomicU8,
     /// Flows that carry a context of it, and contexts whose flowDeleteFn has not returned.
     pub contexts: AtomicU64,
@@ -99,7 +100,8 @@ impl Callout {
     pub fn new(id: u32, registration: Registration, owner: Owner, processors: u32) -> Callout {
         Callout {
             id,
-            name: format!("callout {{{}}} (id {id}) of driver {}", registration.key, owner.driver),
+            bare_name: format!("callout {{{}}} (id {id}) of driver {}", registration.key, owner.driver),
+            full_name: OnceLock::new(),
             registration,
             owner,
             state: AtomicU8::new(REGISTERED),
@@ -107,6 +109,15 @@ impl Callout {
             calls: (0..processors.max(1)).map(|_| Counter::default()).collect(),
             reported: AtomicBool::new(false),
         }
+    }
+
+    pub fn name(&self) -> &str {
+        self.full_name.get().unwrap_or(&self.bare_name)
+    }
+
+    /// Takes over the name of the callout object with the same key; the first that was added counts.
+    pub fn set_display_name(&self, name: &str) {
+        self.full_name.get_or_init(|| format!("callout \"{name}\" {}", &self.bare_name["callout ".len()..]));
     }
 
     /// Begins a call on `processor`, unless the callout is not registered any more.
@@ -153,7 +164,7 @@ impl Callout {
 
     /// Calls flowDeleteFn for a context that has been detached from its flow, then uncounts the context.
     pub fn flow_deleted(&self, layer: u16, context: u64) -> Result<(), Stopped> {
-        let call = CallContext { what: "flowDeleteFn", object: &self.name, at: layer_name(layer) };
+        let call = CallContext { what: "flowDeleteFn", object: self.name(), at: layer_name(layer) };
         // SAFETY: registered as a `FWPS_CALLOUT_FLOW_DELETE_NOTIFY_FN0`; the counted context keeps it registered.
         let result =
             unsafe { call_image(&call, DISPATCH_LEVEL, self.registration.flow_delete, (layer, self.id, context)) };

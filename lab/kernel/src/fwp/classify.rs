@@ -136,7 +136,7 @@ impl Callouts for Host<'_, '_> {
             flags: out.flags,
             reserved: 0,
         };
-        let context = CallContext { what: "classifyFn", object: &callout.name, at: layer_name(this.layer) };
+        let context = CallContext { what: "classifyFn", object: callout.name(), at: layer_name(this.layer) };
         let function = callout.registration.classify;
         let filter = raw_filter.as_ptr();
         let raw_out_pointer = &raw mut raw_out;
@@ -183,7 +183,11 @@ impl Callouts for Host<'_, '_> {
             &callout.owner.driver,
             Finding {
                 kind: Kind::Contract,
-                what: format!("classifyFn of {}, called at {}, {what}", callout.name, layer_name(self.classify.layer)),
+                what: format!(
+                    "classifyFn of {}, called at {}, {what}",
+                    callout.name(),
+                    layer_name(self.classify.layer)
+                ),
                 remedy: remedy.into(),
             },
         );

@@ -82,7 +82,9 @@ impl<'a> EngineClient<'a> {
     }
 
     pub fn callout_add(self, session: SessionId, callout: Callout) -> Result<u32, EngineError> {
-        self.change(Some(session), |engine, _| engine.callout_add(session, callout.clone()))
+        let id = self.change(Some(session), |engine, _| engine.callout_add(session, callout.clone()))?;
+        self.lab.kernel.fwp.name_callout(&callout.key, &callout.display.name);
+        Ok(id)
     }
 
     pub fn callout_delete(self, session: SessionId, key: Uuid) -> Result<(), EngineError> {

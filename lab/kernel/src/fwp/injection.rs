@@ -34,6 +34,8 @@ pub(crate) const EXPORTS: &[Export] = exports![
     FwpsInjectTransportSendAsync1,
     FwpsInjectTransportReceiveAsync0,
     FwpsInjectForwardAsync0,
+    FwpsInjectMacSendAsync0,
+    FwpsInjectMacReceiveAsync0,
     FwpsQueryPacketInjectionState0,
     FwpsAllocateCloneNetBufferList0,
     FwpsFreeCloneNetBufferList0,
@@ -240,7 +242,7 @@ extern "win64" fn FwpsInjectionHandleDestroy0(injection_handle: u64) -> NTSTATUS
 
 /// What every injecting function does. After any other answer than success the completion function is not called, and the caller
 /// frees the list.
-fn inject(
+pub(super) fn inject(
     injection_handle: u64,
     injection_context: Ptr<c_void>,
     entry: Entry,
@@ -369,6 +371,34 @@ extern "win64" fn FwpsInjectForwardAsync0(
     context: Ptr<c_void>,
 ) -> NTSTATUS {
     inject(handle, injection_context, Entry::Forward, flags, list, completion, context)
+}
+
+extern "win64" fn FwpsInjectMacSendAsync0(
+    handle: u64,
+    injection_context: Ptr<c_void>,
+    flags: u32,
+    _layer: u16,
+    _interface: u32,
+    _ndis_port: u32,
+    lists: Ptr<NET_BUFFER_LIST>,
+    completion: Ptr<()>,
+    context: Ptr<c_void>,
+) -> NTSTATUS {
+    inject(handle, injection_context, Entry::Mac, flags, lists, completion, context)
+}
+
+extern "win64" fn FwpsInjectMacReceiveAsync0(
+    handle: u64,
+    injection_context: Ptr<c_void>,
+    flags: u32,
+    _layer: u16,
+    _interface: u32,
+    _ndis_port: u32,
+    lists: Ptr<NET_BUFFER_LIST>,
+    completion: Ptr<()>,
+    context: Ptr<c_void>,
+) -> NTSTATUS {
+    inject(handle, injection_context, Entry::Mac, flags, lists, completion, context)
 }
 
 extern "win64" fn FwpsQueryPacketInjectionState0(

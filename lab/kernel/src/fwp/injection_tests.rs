@@ -98,7 +98,7 @@ unsafe extern "win64" fn pend_or_decide(
 }
 
 static SENDER: std::sync::Mutex<Option<mpsc::Sender<Classified>>> = std::sync::Mutex::new(None);
-/// One test at a time uses [`SENDER`].
+/// One test at a time uses [`SENDER`] and [`COMPLETED`].
 static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 thread_local! {
@@ -360,6 +360,7 @@ fn address_of(address: u64) -> u64 {
 
 #[test]
 fn a_clone_is_injected_in_place_of_a_blocked_packet() {
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let lab = lab_at(layers::key::OUTBOUND_TRANSPORT_V4);
     let handle = lab.enter(|| create_handle(FWPS_INJECTION_TYPE_TRANSPORT));
     on_classify(move |classify| {
@@ -397,4 +398,57 @@ fn a_clone_is_injected_in_place_of_a_blocked_packet() {
     assert_eq!(left.len(), 1, "the callout only: {left:?}");
     let id = lab.kernel.fwp.callouts.all()[0].id;
     assert_eq!(unregister(&lab, id), STATUS_SUCCESS);
+}
+
+#[test]
+fn a_pended_redirect_goes_on_where_it_was_left() {
+    let lab = lab_at(layers::key::ALE_CONNECT_REDIRECT_V4);
+    let handle = Rc::new(Cell::new(0u64));
+    let pend = handle.clone();
+    on_classify(move |classify| {
+        let mut acquired = 0u64;
+        let status =
+            import!("fwpkclnt.sys", FwpsAcquireClassifyHandle0(classify.classify_context, 0u32, &raw mut acquired));
+        assert_eq!(status, STATUS_SUCCESS);
+        pend.set(acquired);
+        let out = &raw mut *classify.out;
+        assert_eq!(import!("fwpkclnt.sys", FwpsPendClassify0(acquired, 0u64, 0u32, out)), STATUS_SUCCESS);
+        assert_eq!(import!("fwpkclnt.sys", FwpsPendClassify0(acquired, 0u64, 0u32, out)), STATUS_FWP_CANNOT_PEND);
+    });
+    let mut traffic = lab.traffic();
+    let outcome = traffic.connect(&connection());
+    assert_eq!((outcome.pended, outcome.layer), (true, FWPS_LAYER_ALE_CONNECT_REDIRECT_V4));
+
+    // The request can be written to before the classify is completed.
+    lab.enter(|| {
+        let mut request = core::ptr::null_mut::<FWPS_CONNECT_REQUEST0>();
+        let status = import!(
+            "fwpkclnt.sys",
+            FwpsAcquireWritableLayerDataPointer0(handle.get(), 0u64, 0u32, &raw mut request, 0u64)
+        );
+        assert_eq!(status, STATUS_SUCCESS);
+        assert_eq!(Ptr::new(request).read().remoteAddressAndPort.ss_family, AF_INET);
+        import!("fwpkclnt.sys", FwpsApplyModifiedLayerData0(handle.get(), request, 0u32));
+        let action = FWP_ACTION_PERMIT;
+        let out =
+            FWPS_CLASSIFY_OUT0 { actionType: action, outContext: 0, filterId: 0, rights: 0, flags: 0, reserved: 0 };
+        import!("fwpkclnt.sys", FwpsCompleteClassify0(handle.get(), 0u32, &raw const out));
+        import!("fwpkclnt.sys", FwpsReleaseClassifyHandle0(handle.get()));
+    });
+    let session = session(&lab);
+    let blocking = filter(&lab, session, layers::key::ALE_AUTH_CONNECT_V4, Action::Block);
+    let packet = crate::traffic::Packet {
+        direction: crate::traffic::Direction::Outbound,
+        protocol: 17,
+        local: connection().local,
+        remote: connection().remote,
+        tcp_flags: 0,
+        icmp_id: 0,
+        fragment: None,
+        bytes: &[],
+        payload: &[],
+    };
+    assert_eq!(traffic.packet(&packet).filter_id, Some(blocking), "the next layer is ALE_AUTH_CONNECT");
+    assert!(lab.violations().is_empty(), "{:?}", lab.violations());
+    assert_eq!(lab.kernel.fwp.left_behind(0).len(), 1, "the callout only");
 }

@@ -146,7 +146,13 @@ fn change<T>(
     mut change: impl FnMut(&mut Engine, SessionId, &mut Notifier<'_>) -> Result<T, FwpError>,
 ) -> Result<T, NTSTATUS> {
     let session = state.handles.session(engine_handle)?;
-    state.manage(Some(session), |engine, notifier| change(engine, session, notifier)).map_err(failure)
+    state.manage(Some(session), |engine, notifier| change(engine, session, notifier)).map_err(session_failure)
+}
+
+/// A session that the engine does not know, behind a handle that is open, has ended with the base filtering engine. ("WFP Error
+/// Codes": the handle must still be closed.)
+fn session_failure(error: FwpError) -> NTSTATUS {
+    failure(if error == FwpError::NotFound { FwpError::SessionAborted } else { error })
 }
 
 /// Reads what a session sees.
@@ -156,7 +162,7 @@ fn read<T>(
     read: impl FnOnce(View<'_>) -> Result<T, FwpError>,
 ) -> Result<T, NTSTATUS> {
     let session = state.handles.session(engine_handle)?;
-    state.read(|engine| read(engine.view(Some(session)))).and_then(|result| result).map_err(failure)
+    state.read(|engine| read(engine.view(Some(session)))).and_then(|result| result).map_err(session_failure)
 }
 
 extern "win64" fn FwpmEngineOpen0(
@@ -272,6 +278,7 @@ extern "win64" fn FwpmCalloutAdd0(
     run(|state| {
         let callout = marshal::callout(callout).map_err(failure)?;
         let assigned = change(state, engine_handle, |engine, session, _| engine.callout_add(session, callout.clone()))?;
+        state.name_callout(&callout.key, &callout.display.name);
         id.write_optional(assigned);
         Ok(())
     })

@@ -3,7 +3,7 @@
 //! - [`marshal`] and [`give`]: structures of the management API to engine objects, and back;
 //! - [`management`]: `Fwpm*`; [`bfe`]: the state of the base filtering engine;
 //! - [`callouts`], [`notify`], [`flows`]: what callouts are promised;
-//! - [`runtime`], [`pending`], [`injection`]: `Fwps*`;
+//! - [`runtime`], [`pending`], [`classify_handle`], [`injection`], [`stream`]: `Fwps*`;
 //! - [`view`], [`classify`]: what traffic meets;
 //! - [`client`]: the engine as user mode sees it.
 #![allow(non_snake_case, reason = "functions and fields have the names of fwpsk.h and fwpmk.h")]
@@ -17,6 +17,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use fwps::sys::NTSTATUS;
 use postern_engine::FwpError;
 use postern_engine::{Engine, SessionId};
+use uuid::Uuid;
 
 use crate::export::Export;
 use crate::image;
@@ -27,6 +28,7 @@ use crate::thread;
 mod bfe;
 mod callouts;
 pub(crate) mod classify;
+pub(crate) mod classify_handle;
 mod client;
 mod flows;
 mod give;
@@ -40,6 +42,7 @@ pub(crate) mod pending;
 mod runtime;
 #[cfg(test)]
 pub(crate) mod stand_in;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -51,8 +54,15 @@ pub(crate) use view::View;
 
 use notify::Notifier;
 
-pub(crate) const EXPORTS: &[&[Export]] =
-    &[management::EXPORTS, bfe::EXPORTS, runtime::EXPORTS, injection::EXPORTS, pending::EXPORTS];
+pub(crate) const EXPORTS: &[&[Export]] = &[
+    management::EXPORTS,
+    bfe::EXPORTS,
+    runtime::EXPORTS,
+    injection::EXPORTS,
+    pending::EXPORTS,
+    classify_handle::EXPORTS,
+    stream::EXPORTS,
+];
 
 /// `FWPM_SESSION0.txnWaitTimeoutInMSec` of 0: the default that the documentation names.
 const DEFAULT_WAIT: Duration = Duration::from_secs(15);
@@ -74,6 +84,7 @@ pub(crate) struct State {
     pub bfe: bfe::Bfe,
     pub injection: injection::Injection,
     pub pending: pending::Pending,
+    pub classify_handles: classify_handle::ClassifyHandles,
     pub ndis: crate::ndis::State,
     handles: management::Handles,
 }
@@ -120,6 +131,7 @@ impl State {
             bfe: bfe::Bfe::new(config.bfe_running),
             injection: injection::Injection::default(),
             pending: pending::Pending::default(),
+            classify_handles: classify_handle::ClassifyHandles::default(),
             ndis: crate::ndis::State::default(),
             handles: management::Handles::default(),
         }
@@ -176,6 +188,13 @@ impl State {
         }
     }
 
+    /// Lets reports call a registered callout by the name of its callout object.
+    pub fn name_callout(&self, key: &Uuid, name: &str) {
+        if let Some(callout) = self.callouts.by_key(key) {
+            callout.set_display_name(name);
+        }
+    }
+
     /// Reads the engine.
     pub fn read<T>(&self, read: impl FnOnce(&Engine) -> T) -> Result<T, FwpError> {
         match self.engine.try_lock() {
@@ -211,7 +230,11 @@ impl State {
     /// What the image with this number has registered, a line each.
     pub fn registrations(&self, image: u64) -> Vec<String> {
         let callouts = self.callouts.all();
-        callouts.iter().filter(|callout| callout.owner.image == image).map(|callout| callout.name.clone()).collect()
+        callouts
+            .iter()
+            .filter(|callout| callout.owner.image == image)
+            .map(|callout| callout.name().to_string())
+            .collect()
     }
 
     /// What the image with this number still has registered or open; asked when its driver has unloaded.
@@ -222,8 +245,10 @@ impl State {
             .iter()
             .filter(|callout| callout.owner.image == image)
             .map(|callout| match callout.contexts.load(Ordering::Relaxed) {
-                0 => format!("{} is still registered", callout.name),
-                contexts => format!("{} is still registered, and {contexts} flow(s) carry its contexts", callout.name),
+                0 => format!("{} is still registered", callout.name()),
+                contexts => {
+                    format!("{} is still registered, and {contexts} flow(s) carry its contexts", callout.name())
+                }
             })
             .collect();
         left.extend(self.bfe.left_behind(image));
@@ -231,6 +256,7 @@ impl State {
         left.extend(self.given.left_behind(image));
         left.extend(self.injection.left_behind(image));
         left.extend(self.pending.left_behind(image));
+        left.extend(self.classify_handles.left_behind(image));
         left.extend(self.ndis.left_behind(image));
         left
     }

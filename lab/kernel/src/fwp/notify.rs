@@ -40,7 +40,7 @@ impl CalloutNotify for Notifier<'_> {
                 NotifyType::DeleteFilter => "notifyFn (DELETE_FILTER)",
                 NotifyType::AddFilterPostCommit => "notifyFn (ADD_FILTER_POST_COMMIT)",
             },
-            object: &callout.name,
+            object: callout.name(),
             at: super::callouts::layer_name(filter.layer),
         };
         let key = filter_key.map(guid);

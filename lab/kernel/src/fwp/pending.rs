@@ -21,13 +21,14 @@ use crate::nt::DISPATCH_LEVEL;
 use crate::ptr::Ptr;
 use crate::report::{self, Finding, Kind};
 use crate::thread;
-use crate::traffic::{Direction, injected};
+use crate::traffic::{At, Direction, injected};
 
 pub(crate) const EXPORTS: &[Export] = exports![FwpsPendOperation0, FwpsCompleteOperation0];
 
 /// What is needed to classify an operation again.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
+    pub at: At,
     pub protocol: u8,
     pub local: SocketAddr,
     pub remote: SocketAddr,
@@ -46,6 +47,10 @@ pub(crate) struct Pended {
 }
 
 impl Pended {
+    pub fn new(operation: Operation) -> Pended {
+        Pended { operation, verdict: OnceLock::new() }
+    }
+
     pub fn verdict(&self) -> Option<Verdict> {
         self.verdict.get().copied()
     }
@@ -111,8 +116,8 @@ impl Pending {
     }
 }
 
-/// A connect to be classified again.
-pub(crate) struct Resumed(Arc<Pended>);
+/// An operation to be classified again.
+pub(crate) struct Resumed(pub Arc<Pended>);
 
 impl Resumed {
     pub fn classify(self, kernel: &Kernel) {
@@ -134,7 +139,7 @@ extern "win64" fn FwpsPendOperation0(completion_handle: u64, completion_context:
         if current.pended.is_some() || current.operation.reauthorize {
             return Err(failure(FwpError::CannotPend));
         }
-        let made = Arc::new(Pended { operation: current.operation.clone(), verdict: OnceLock::new() });
+        let made = Arc::new(Pended::new(current.operation.clone()));
         current.pended = Some(made.clone());
         Ok(made)
     });

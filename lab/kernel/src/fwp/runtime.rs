@@ -61,7 +61,11 @@ fn register(device_object: Ptr<c_void>, callout: Ptr<FWPS_CALLOUT3>, callout_id:
     let (owner, processors) = (owner(), kernel.processors.count());
     let registered = kernel.fwp.manage(None, |engine, _| {
         let id = engine.callout_register(registration.key, registration.flags)?;
-        kernel.fwp.callouts.insert(Arc::new(Callout::new(id, registration, owner.clone(), processors)));
+        let callout = Arc::new(Callout::new(id, registration, owner.clone(), processors));
+        if let Some(object) = engine.view(None).callout(&registration.key) {
+            callout.set_display_name(&object.display.name);
+        }
+        kernel.fwp.callouts.insert(callout);
         Ok(id)
     });
     match registered {

@@ -55,6 +55,7 @@ pub(crate) struct Seen<'a> {
     pub values: &'a FWPS_INCOMING_VALUES0,
     pub metadata: &'a FWPS_INCOMING_METADATA_VALUES0,
     pub layer_data: *mut c_void,
+    pub classify_context: u64,
     pub filter: &'a FWPS_FILTER3,
     pub flow_context: u64,
     pub out: &'a mut FWPS_CLASSIFY_OUT0,
@@ -121,7 +122,7 @@ pub(crate) unsafe extern "win64" fn classify_fn(
     values: *const FWPS_INCOMING_VALUES0,
     metadata: *const FWPS_INCOMING_METADATA_VALUES0,
     layer_data: *mut c_void,
-    _classify_context: *const c_void,
+    classify_context: *const c_void,
     filter: *const FWPS_FILTER3,
     flow_context: u64,
     out: *mut FWPS_CLASSIFY_OUT0,
@@ -132,7 +133,8 @@ pub(crate) unsafe extern "win64" fn classify_fn(
             let filter = Ptr::new(filter.cast_mut()).as_ref();
             // SAFETY: the lab passes a valid structure, which nobody else has now.
             let out = unsafe { &mut *out };
-            classify(Seen { values, metadata, layer_data, filter, flow_context, out });
+            let classify_context = classify_context.addr() as u64;
+            classify(Seen { values, metadata, layer_data, classify_context, filter, flow_context, out });
         }
     });
 }

@@ -554,3 +554,10 @@ fn what_is_left_behind_is_named() {
     unregister(&lab, id);
     assert!(lab.kernel.fwp.left_behind(0).is_empty());
 }
+
+#[test]
+fn a_callout_is_called_by_the_name_of_its_object() {
+    let (lab, _) = lab_with_a_terminating_filter();
+    let left = lab.kernel.fwp.left_behind(0);
+    assert!(left[0].starts_with("callout \"test\" {00000000-0000-0000-0000-000000001234} (id 25"), "{left:?}");
+}

@@ -41,7 +41,16 @@ pub(super) struct Client {
 }
 
 impl Client {
+<<<<<<< HEAD
     pub fn new(globals: Ptr<Globals>, driver_object: Ptr<DriverObject>, registry_path: String) -> Self {
+=======
+    pub fn new(
+        globals: Ptr<Globals>,
+        driver_object: Ptr<DriverObject>,
+        version: Version,
+        registry_path: String,
+    ) -> Self {
+>>>>>>> main
         let name = registry_path.rsplit('\\').next().unwrap_or_default().to_string();
         let image = crate::image::number_at(thread::page().caller.get()).unwrap_or(0);
         Client {

@@ -1256,8 +1256,13 @@ impl File {
         input: &[u8],
         output_length: usize,
     ) -> Result<PendingIo, NtStatus> {
+        self.begin_device_io_control_on(code, input, vec![0; output_length])
+    }
+
+    /// Sends a device control request whose output buffer the driver also reads, as one of a direct method may be.
+    pub fn begin_device_io_control_on(&self, code: u32, input: &[u8], output: Vec<u8>) -> Result<PendingIo, NtStatus> {
         let method = code & 3;
-        self.inner.begin(method, input.to_vec(), vec![0; output_length], |stack, input, output_length| {
+        self.inner.begin(method, input.to_vec(), output, |stack, input, output_length| {
             stack.write(IoStackLocation {
                 MajorFunction: IRP_MJ_DEVICE_CONTROL,
                 OutputBufferLength: output_length,

@@ -106,6 +106,8 @@ struct Queue {
     dpcs: VecDeque<QueuedDpc>,
     /// The DPC or timer being served, by address.
     running: Option<u64>,
+    /// The timer whose memory is being looked at; cancelling it waits for that.
+    expiring: Option<u64>,
     served: u64,
     order: u64,
     thread: bool,
@@ -153,10 +155,7 @@ impl Timers {
     fn arm(&self, due: Instant, armed: Armed) -> bool {
         let mut queue = lock(&self.queue);
         let was = queue.disarm(armed.timer.address());
-        queue.order += 1;
-        let key = (due, queue.order);
-        queue.by_timer.insert(armed.timer.address(), key);
-        queue.armed.insert(key, armed);
+        queue.insert(due, armed);
         self.start(&mut queue);
         self.changed.notify_all();
         was
@@ -231,12 +230,25 @@ impl Timers {
         }
     }
 
+    /// Takes a timer off the queue. When this returns, the lab does not look at its memory any more.
     fn disarm(&self, timer: u64) -> bool {
-        lock(&self.queue).disarm(timer)
+        let mut queue = lock(&self.queue);
+        let was = queue.disarm(timer);
+        while queue.expiring == Some(timer) {
+            queue = wait(&self.changed, queue, Duration::from_millis(50));
+        }
+        was
     }
 }
 
 impl Queue {
+    fn insert(&mut self, due: Instant, armed: Armed) {
+        self.order += 1;
+        let key = (due, self.order);
+        self.by_timer.insert(armed.timer.address(), key);
+        self.armed.insert(key, armed);
+    }
+
     fn disarm(&mut self, timer: u64) -> bool {
         match self.by_timer.remove(&timer) {
             Some(key) => self.armed.remove(&key).is_some(),
@@ -282,7 +294,13 @@ fn serve(kernel: &Arc<Kernel>) {
                     && let Some((_, armed)) = queue.armed.pop_first()
                 {
                     queue.by_timer.remove(&armed.timer.address());
+                    // A periodic timer is armed again before its expiry is served, so that cancelling it at
+                    // any moment ends it.
+                    if !armed.period.is_zero() {
+                        queue.insert(Instant::now() + armed.period, armed);
+                    }
                     queue.running = Some(armed.timer.address());
+                    queue.expiring = queue.running;
                     break Due::Timer(armed);
                 }
                 queue = wait(&timers.changed, queue, left);
@@ -310,11 +328,10 @@ fn serve_timer(armed: &Armed) {
     // The timer lies in the driver's memory: looking at it is a call, so that a fault is reported.
     // SAFETY: `expire` takes a timer and returns its DPC.
     let dpc = unsafe { call_image(&context, DISPATCH_LEVEL, expire as *const (), (armed.timer,)) };
-    let Ok(dpc) = dpc else { return };
     let timers = &thread::current().timers;
-    if !armed.period.is_zero() {
-        timers.arm(Instant::now() + armed.period, *armed);
-    }
+    lock(&timers.queue).expiring = None;
+    timers.changed.notify_all();
+    let Ok(dpc) = dpc else { return };
     if dpc != 0 {
         let Armed { routine, caller, image, .. } = *armed;
         serve_dpc(&QueuedDpc { dpc: Ptr::from_address(dpc), routine, caller, image });

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Decision, Direction, Packet, icmp};
+use super::{At, Decision, Direction, Packet, icmp};
 use crate::fwp::pending::Pended;
 
 pub(super) const ICMP: u8 = 1;
@@ -121,6 +121,8 @@ pub(super) struct Flow {
     pub pended: Option<Arc<Pended>>,
     /// Permitted after it was pended: the next packet establishes the flow.
     pub resumed: bool,
+    /// Where it was pended, if there are layers after that which it has not passed.
+    pub pended_at: Option<At>,
     /// Position of the program among those of the traffic.
     pub app: Option<usize>,
 }

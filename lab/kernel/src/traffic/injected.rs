@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use fwps::sys::*;
-use postern_engine::{Decision, Value, Verdict};
+use postern_engine::{Decision, Verdict};
 
 use super::header::Header;
 use super::values::{Facts, Octets};
@@ -23,6 +23,8 @@ pub(crate) enum Entry {
     TransportSend,
     TransportReceive,
     Forward,
+    Stream,
+    Mac,
 }
 
 impl Entry {
@@ -32,6 +34,8 @@ impl Entry {
             Entry::NetworkSend | Entry::NetworkReceive => FWPS_INJECTION_TYPE_NETWORK,
             Entry::TransportSend | Entry::TransportReceive => FWPS_INJECTION_TYPE_TRANSPORT,
             Entry::Forward => FWPS_INJECTION_TYPE_FORWARD,
+            Entry::Stream => FWPS_INJECTION_TYPE_STREAM,
+            Entry::Mac => FWPS_INJECTION_TYPE_L2,
         }
     }
 
@@ -42,6 +46,8 @@ impl Entry {
             Entry::TransportSend => "FwpsInjectTransportSendAsync",
             Entry::TransportReceive => "FwpsInjectTransportReceiveAsync0",
             Entry::Forward => "FwpsInjectForwardAsync0",
+            Entry::Stream => "FwpsStreamInjectAsync0",
+            Entry::Mac => "FwpsInjectMacSendAsync0 or FwpsInjectMacReceiveAsync0",
         }
     }
 
@@ -52,14 +58,14 @@ impl Entry {
             Entry::TransportSend => &[At::OutboundTransport, At::OutboundIpPacket],
             Entry::NetworkReceive => &[At::InboundIpPacket, At::InboundTransport],
             Entry::TransportReceive => &[At::InboundTransport],
-            Entry::Forward => &[],
+            Entry::Forward | Entry::Stream | Entry::Mac => &[],
         }
     }
 
     fn direction(self) -> Direction {
         match self {
-            Entry::NetworkSend | Entry::TransportSend | Entry::Forward => Direction::Outbound,
             Entry::NetworkReceive | Entry::TransportReceive => Direction::Inbound,
+            _ => Direction::Outbound,
         }
     }
 }
@@ -69,6 +75,9 @@ const HEADERS: u32 = 256;
 
 /// Classifies an injected packet; true if nothing blocks it.
 pub(crate) fn classify(kernel: &Kernel, entry: Entry, list: Ptr<NET_BUFFER_LIST>) -> bool {
+    if entry.way().is_empty() {
+        return true;
+    }
     let bytes = ndis::bytes_of(list, HEADERS);
     // A list injected into the transport's send path begins with the transport header: who sent what it is a clone of is known.
     let origin = LabList::of(list).and_then(|list| list.origin());
@@ -138,7 +147,7 @@ pub(crate) fn reauthorize(kernel: &Kernel, operation: &Operation) -> Verdict {
         walk.take_up(operation);
         walk.facts.flags |= FWP_CONDITION_FLAG_IS_REAUTHORIZE;
         walk.facts.reauthorize_reason = FWP_CONDITION_REAUTHORIZE_REASON_CLASSIFY_COMPLETION;
-        walk.verdict(super::authorizing(operation.begun))
+        walk.verdict(operation.at)
     })
 }
 
@@ -150,7 +159,7 @@ fn walk<T>(kernel: &Kernel, packet: &Packet<'_>, app: Option<&[u8]>, body: impl 
         Direction::Inbound => FWP_DIRECTION_INBOUND,
     };
     let mut facts = Facts::new(packet.protocol, &packet.local, &packet.remote, &octets, direction);
-    facts.app = app.map_or(Value::Empty, Value::ByteBlob);
+    facts.set_app(app);
     let mut scratch = Scratch::new();
     body(&mut Walk {
         kernel,
@@ -169,5 +178,6 @@ fn walk<T>(kernel: &Kernel, packet: &Packet<'_>, app: Option<&[u8]>, body: impl 
         loaded: false,
         injected: None,
         completion: 0,
+        classify_context: 0,
     })
 }

@@ -14,10 +14,10 @@ use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 use fwps::sys::*;
 pub use postern_engine::Decision;
-use postern_engine::Value;
 
 use crate::fwp::classify::RawValues;
-use crate::fwp::pending::{self, Operation, Pended};
+use crate::fwp::classify_handle;
+use crate::fwp::pending::{self, Operation};
 use crate::fwp::{FreeCells, Table, View};
 use crate::kernel::Kernel;
 use crate::lab::Lab;
@@ -27,7 +27,8 @@ use crate::thread;
 use flow::{App, Flow, Flows, Key, Stage};
 use layer_data::LayerData;
 use values::{Facts, Octets};
-use walk::{At, Blocked, Walk};
+pub(crate) use walk::At;
+use walk::{Blocked, Walk};
 
 mod flow;
 mod header;
@@ -276,6 +277,7 @@ impl Traffic {
                 loaded: false,
                 injected: None,
                 completion: 0,
+                classify_context: 0,
             };
             if packet.fragment.is_some() {
                 return fragment(&mut walk, &mut self.flows, &mut self.fragments, self.app);
@@ -435,6 +437,7 @@ impl Flow {
             endpoint,
             pended: None,
             resumed: false,
+            pended_at: None,
             app,
         }
     }
@@ -446,13 +449,15 @@ impl Flow {
 
     /// Whether the flow's packets may go on. A verdict on a pended flow that has come meanwhile takes effect.
     fn resume(&mut self, walk: &mut Walk<'_>) -> bool {
-        if let Some(verdict) = self.pended.as_ref().and_then(|pended| pended.verdict()) {
-            self.pended = None;
+        if let Some(verdict) = self.pended.as_ref().and_then(|pended| pended.verdict())
+            && let Some(pended) = self.pended.take()
+        {
             self.filter_id = verdict.filter_id;
             match verdict.action {
                 Decision::Permit => {
                     self.decision = Decision::Permit;
                     self.resumed = self.stage == Stage::Established;
+                    self.pended_at = (pended.operation.at != authorizing(self.begun)).then_some(pended.operation.at);
                 }
                 Decision::Block => self.end(walk),
             }
@@ -506,7 +511,7 @@ impl Walk<'_> {
         self.flow = flow.handle;
         self.endpoint = flow.endpoint;
         self.app = flow.app.and_then(|app| self.apps.get(app));
-        self.facts.app = self.app.map_or(Value::Empty, |app| Value::ByteBlob(&app.id));
+        self.facts.set_app(self.app.map(|app| &*app.id));
     }
 
     /// The state of the filters that authorise a flow.
@@ -518,33 +523,18 @@ impl Walk<'_> {
         let at = authorizing(flow.begun);
         flow.epoch = self.epoch(flow);
         flow.layer = at.layer(self.facts.v6);
-        let (result, pended) = self.pass_pendable(flow, at);
-        if pended.is_some() {
-            let blocked = result.err().unwrap_or(Blocked { layer: flow.layer, filter_id: None });
-            flow.pended = pended;
-            flow.decision = Decision::Block;
-            flow.filter_id = blocked.filter_id;
-            return Err(blocked);
-        }
-        match result {
-            Ok(filter_id) => {
-                flow.filter_id = filter_id;
-                Ok(())
-            }
-            Err(blocked) => {
-                flow.block(self, blocked);
-                Err(blocked)
-            }
-        }
+        flow.filter_id = self.pass_or_pend(flow, at)?;
+        Ok(())
     }
 
-    /// A layer at which a callout may put off the decision.
-    fn pass_pendable(&mut self, flow: &Flow, at: At) -> (Result<Option<u64>, Blocked>, Option<Arc<Pended>>) {
+    /// A layer whose block ends the flow, and at which a callout may put off its decision. A permit's filter is returned.
+    fn pass_or_pend(&mut self, flow: &mut Flow, at: At) -> Result<Option<u64>, Blocked> {
         let layer = at.layer(self.facts.v6);
         if !self.view.snapshot.has_filters(layer) {
-            return (Ok(None), None);
+            return Ok(None);
         }
         let operation = Operation {
+            at,
             protocol: self.packet.protocol,
             local: self.packet.local,
             remote: self.packet.remote,
@@ -553,12 +543,32 @@ impl Walk<'_> {
             endpoint: flow.endpoint,
             reauthorize: self.facts.reauthorize_reason != 0,
         };
-        pending::pendable(operation, |completion| {
-            self.completion = completion;
-            let result = self.pass(at);
-            self.completion = 0;
-            result
-        })
+        // Two ways to put off: by completion handle, and by classify handle.
+        let (result, pended) = match at {
+            At::BindRedirect | At::ConnectRedirect | At::EndpointClosure => {
+                classify_handle::with_context(layer, operation, |context| {
+                    self.classify_context = context;
+                    let result = self.pass(at);
+                    self.classify_context = 0;
+                    result
+                })
+            }
+            _ => pending::pendable(operation, |completion| {
+                self.completion = completion;
+                let result = self.pass(at);
+                self.completion = 0;
+                result
+            }),
+        };
+        if pended.is_some() {
+            let blocked = result.err().unwrap_or(Blocked { layer, filter_id: None });
+            flow.pended = pended;
+            flow.decision = Decision::Block;
+            flow.layer = layer;
+            flow.filter_id = blocked.filter_id;
+            return Err(blocked);
+        }
+        result.inspect_err(|blocked| flow.block(self, *blocked))
     }
 
     /// Authorises again, because the filters of the authorising layer have changed.
@@ -576,12 +586,7 @@ impl Walk<'_> {
         match flow.begun {
             Direction::Outbound => {
                 self.belongs_to(flow);
-                if matches!(self.packet.protocol, flow::TCP | flow::UDP) {
-                    for at in [At::BindRedirect, At::ResourceAssignment, At::ConnectRedirect] {
-                        self.pass_or_block(flow, at).map_err(First::Blocked)?;
-                    }
-                }
-                self.authorize(flow).map_err(First::Blocked)?;
+                self.connect(flow, None).map_err(First::Blocked)?;
                 self.outbound(flow, flow.stage == Stage::Established).map_err(First::Blocked)
             }
             Direction::Inbound => {
@@ -595,6 +600,18 @@ impl Walk<'_> {
         }
     }
 
+    /// What comes before the first packet of a flow that begins here; `after` says where it was pended, and now goes on.
+    fn connect(&mut self, flow: &mut Flow, after: Option<At>) -> Result<(), Blocked> {
+        const STEPS: [At; 3] = [At::BindRedirect, At::ResourceAssignment, At::ConnectRedirect];
+        if matches!(self.packet.protocol, flow::TCP | flow::UDP) {
+            let done = after.and_then(|after| STEPS.iter().position(|at| *at == after)).map_or(0, |at| at + 1);
+            for at in &STEPS[done..] {
+                self.pass_or_pend(flow, *at)?;
+            }
+        }
+        self.authorize(flow)
+    }
+
     fn next_packet(&mut self, flow: &mut Flow) -> Result<(), Blocked> {
         let changed = flow.stage != Stage::Ended && flow.epoch != self.epoch(flow);
         if flow.handle != 0 && self.kernel.fwp.flows.is_aborted(flow.handle) {
@@ -603,9 +620,12 @@ impl Walk<'_> {
             return Err(blocked);
         }
         let resumed = core::mem::take(&mut flow.resumed);
+        let pended_at = flow.pended_at.take();
         match self.packet.direction {
             Direction::Outbound => {
-                if changed {
+                if pended_at.is_some() {
+                    self.connect(flow, pended_at)?;
+                } else if changed {
                     self.reauthorize(flow)?;
                 }
                 self.outbound(flow, resumed)
@@ -646,20 +666,9 @@ impl Walk<'_> {
     }
 
     fn establish(&mut self, flow: &mut Flow) -> Result<(), Blocked> {
-        self.pass_or_block(flow, At::FlowEstablished)?;
+        self.pass_or_pend(flow, At::FlowEstablished)?;
         flow.stage = Stage::Established;
         Ok(())
-    }
-
-    /// A layer whose block ends the flow.
-    fn pass_or_block(&mut self, flow: &mut Flow, at: At) -> Result<(), Blocked> {
-        match self.pass(at) {
-            Ok(_) => Ok(()),
-            Err(blocked) => {
-                flow.block(self, blocked);
-                Err(blocked)
-            }
-        }
     }
 
     fn data(&mut self, flow: &Flow) -> Result<(), Blocked> {
@@ -674,8 +683,11 @@ impl Walk<'_> {
 
     fn follow(&mut self, flow: &mut Flow) {
         if self.packet.protocol == flow::TCP && flow.stage != Stage::Ended && flow.follow(self.packet) {
-            // A callout cannot keep a connection from ending.
-            let _ = self.pass(At::EndpointClosure);
+            // A callout cannot keep a connection from ending, whatever it says.
+            let decided = (flow.decision, flow.layer, flow.filter_id);
+            let _ = self.pass_or_pend(flow, At::EndpointClosure);
+            (flow.decision, flow.layer, flow.filter_id) = decided;
+            flow.pended = None;
             flow.end(self);
         }
     }

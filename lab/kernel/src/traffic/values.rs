@@ -7,7 +7,6 @@ use postern_engine::Value;
 use postern_engine::layers::field;
 
 use super::icmp;
-use crate::fwp::classify::FIELDS;
 
 /// The lab's machine has two interfaces: an Ethernet adapter and the loopback.
 pub(super) struct Interface {
@@ -25,6 +24,14 @@ const LOOPBACK: Interface = Interface { luid: 24 << 48, index: 1, kind: 24 };
 pub(super) const COMPARTMENT: u32 = 1;
 /// The network profile of everything here.
 const PROFILE: u32 = 1;
+
+/// The SIDs of the user that every program runs as: S-1-5-21-1-2-3-1001, Everyone, Authenticated Users, Users.
+const USER: &[&[u8]] = &[
+    &[1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0xe9, 3, 0, 0],
+    &[1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
+    &[1, 1, 0, 0, 0, 0, 0, 5, 11, 0, 0, 0],
+    &[1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x21, 2, 0, 0],
+];
 
 /// `NL_ADDRESS_TYPE` (nldef.h).
 fn address_type(address: IpAddr) -> u8 {
@@ -55,7 +62,8 @@ pub(super) struct Facts<'a> {
     pub flags: u32,
     /// `FWP_DIRECTION_*`.
     pub direction: u32,
-    pub app: Value<'a>,
+    app: Value<'a>,
+    user: Value<'a>,
     pub reauthorize_reason: u32,
     /// Type of the ICMP message that began the flow.
     original_icmp_type: Value<'a>,
@@ -98,9 +106,16 @@ impl<'a> Facts<'a> {
             flags: if loopback { FWP_CONDITION_FLAG_IS_LOOPBACK } else { 0 },
             direction,
             app: Value::Empty,
+            user: Value::Empty,
             reauthorize_reason: 0,
             original_icmp_type: if icmp::is_icmp(protocol) { Value::Uint16(local.port()) } else { Value::Empty },
         }
+    }
+
+    /// The program at this end, and with it its user.
+    pub fn set_app(&mut self, id: Option<&'a [u8]>) {
+        self.app = id.map_or(Value::Empty, Value::ByteBlob);
+        self.user = id.map_or(Value::Empty, |_| Value::Token(USER));
     }
 
     /// Type of the address that the packet goes to.
@@ -109,352 +124,366 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Memory for the values of one layer.
-pub(super) struct Values<'a>([Value<'a>; FIELDS]);
-
-/// Fields that every layer of this macro's call has, under their names there.
+/// Sets fields of a layer, by their names there.
 macro_rules! put {
     ($values:ident, $layer:ident: $($name:ident = $value:expr),+ $(,)?) => {
-        $($values.0[field::$layer::$name] = $value;)+
+        $($values[field::$layer::$name] = $value;)+
     };
 }
 
-impl<'a> Values<'a> {
-    #[inline]
-    pub fn new() -> Values<'a> {
-        Values([Value::Empty; FIELDS])
+pub(super) fn inbound_ippacket<'a>(facts: &Facts<'a>) -> [Value<'a>; field::inbound_ippacket::COMPARTMENT_ID + 1] {
+    let mut values = [Value::Empty; field::inbound_ippacket::COMPARTMENT_ID + 1];
+    put! { values, inbound_ippacket:
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        SUB_INTERFACE_INDEX = Value::Uint32(0),
+        FLAGS = Value::Uint32(facts.flags),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
+    values
+}
 
-    pub fn inbound_ippacket(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, inbound_ippacket:
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            SUB_INTERFACE_INDEX = Value::Uint32(0),
-            FLAGS = Value::Uint32(facts.flags),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::inbound_ippacket::COMPARTMENT_ID]
+pub(super) fn outbound_ippacket<'a>(facts: &Facts<'a>) -> [Value<'a>; field::outbound_ippacket::COMPARTMENT_ID + 1] {
+    let mut values = [Value::Empty; field::outbound_ippacket::COMPARTMENT_ID + 1];
+    put! { values, outbound_ippacket:
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        SUB_INTERFACE_INDEX = Value::Uint32(0),
+        FLAGS = Value::Uint32(facts.flags),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
+    values
+}
 
-    pub fn outbound_ippacket(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, outbound_ippacket:
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            SUB_INTERFACE_INDEX = Value::Uint32(0),
-            FLAGS = Value::Uint32(facts.flags),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::outbound_ippacket::COMPARTMENT_ID]
+pub(super) fn inbound_transport<'a>(facts: &Facts<'a>) -> [Value<'a>; field::inbound_transport::COMPARTMENT_ID + 1] {
+    let mut values = [Value::Empty; field::inbound_transport::COMPARTMENT_ID + 1];
+    put! { values, inbound_transport:
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        SUB_INTERFACE_INDEX = Value::Uint32(0),
+        FLAGS = Value::Uint32(facts.flags),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        PROFILE_ID = Value::Uint32(PROFILE),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
+    values
+}
 
-    pub fn inbound_transport(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, inbound_transport:
-            IP_PROTOCOL = Value::Uint8(facts.protocol),
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            SUB_INTERFACE_INDEX = Value::Uint32(0),
-            FLAGS = Value::Uint32(facts.flags),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
-            PROFILE_ID = Value::Uint32(PROFILE),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::inbound_transport::COMPARTMENT_ID]
+pub(super) fn outbound_transport<'a>(facts: &Facts<'a>) -> [Value<'a>; field::outbound_transport::COMPARTMENT_ID + 1] {
+    let mut values = [Value::Empty; field::outbound_transport::COMPARTMENT_ID + 1];
+    put! { values, outbound_transport:
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        SUB_INTERFACE_INDEX = Value::Uint32(0),
+        IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
+        FLAGS = Value::Uint32(facts.flags),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        PROFILE_ID = Value::Uint32(PROFILE),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
+    values
+}
 
-    pub fn outbound_transport(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, outbound_transport:
-            IP_PROTOCOL = Value::Uint8(facts.protocol),
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            SUB_INTERFACE_INDEX = Value::Uint32(0),
-            IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
-            FLAGS = Value::Uint32(facts.flags),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
-            PROFILE_ID = Value::Uint32(PROFILE),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::outbound_transport::COMPARTMENT_ID]
+pub(super) fn stream<'a>(facts: &Facts<'a>) -> [Value<'a>; field::stream::COMPARTMENT_ID + 1] {
+    let mut values = [Value::Empty; field::stream::COMPARTMENT_ID + 1];
+    put! { values, stream:
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+        DIRECTION = Value::Uint32(facts.direction),
+        FLAGS = Value::Uint32(facts.flags),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
+    values
+}
 
-    pub fn stream(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, stream:
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
-            DIRECTION = Value::Uint32(facts.direction),
-            FLAGS = Value::Uint32(facts.flags),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::stream::COMPARTMENT_ID]
+pub(super) fn datagram_data<'a>(facts: &Facts<'a>) -> [Value<'a>; field::datagram_data::COMPARTMENT_ID + 1] {
+    let mut values = [Value::Empty; field::datagram_data::COMPARTMENT_ID + 1];
+    put! { values, datagram_data:
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        SUB_INTERFACE_INDEX = Value::Uint32(0),
+        DIRECTION = Value::Uint32(facts.direction),
+        FLAGS = Value::Uint32(facts.flags),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
+    values
+}
 
-    pub fn datagram_data(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, datagram_data:
-            IP_PROTOCOL = Value::Uint8(facts.protocol),
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            SUB_INTERFACE_INDEX = Value::Uint32(0),
-            DIRECTION = Value::Uint32(facts.direction),
-            FLAGS = Value::Uint32(facts.flags),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::datagram_data::COMPARTMENT_ID]
+/// `embedded` is what the error is about.
+pub(super) fn inbound_icmp_error<'a>(
+    facts: &Facts<'a>,
+    embedded: &Facts<'a>,
+) -> [Value<'a>; field::inbound_icmp_error::COMPARTMENT_ID + 1] {
+    let mut values = [Value::Empty; field::inbound_icmp_error::COMPARTMENT_ID + 1];
+    put! { values, inbound_icmp_error:
+        EMBEDDED_PROTOCOL = Value::Uint8(embedded.protocol),
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_REMOTE_ADDRESS = facts.remote,
+        EMBEDDED_REMOTE_ADDRESS = embedded.remote,
+        EMBEDDED_LOCAL_ADDRESS_TYPE = Value::Uint8(embedded.local_type),
+        EMBEDDED_LOCAL_PORT = Value::Uint16(embedded.local_port),
+        EMBEDDED_REMOTE_PORT = Value::Uint16(embedded.remote_port),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        ICMP_TYPE = Value::Uint16(facts.local_port),
+        ICMP_CODE = Value::Uint16(facts.remote_port),
+        INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        SUB_INTERFACE_INDEX = Value::Uint32(0),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        IP_ARRIVAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        ARRIVAL_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        ARRIVAL_INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        ARRIVAL_TUNNEL_TYPE = Value::Uint32(0),
+        FLAGS = Value::Uint32(facts.flags),
+        ARRIVAL_INTERFACE_PROFILE_ID = Value::Uint32(PROFILE),
+        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
+    values
+}
 
-    /// `embedded` is what the error is about.
-    pub fn inbound_icmp_error(&mut self, facts: &Facts<'a>, embedded: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, inbound_icmp_error:
-            EMBEDDED_PROTOCOL = Value::Uint8(embedded.protocol),
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_REMOTE_ADDRESS = facts.remote,
-            EMBEDDED_REMOTE_ADDRESS = embedded.remote,
-            EMBEDDED_LOCAL_ADDRESS_TYPE = Value::Uint8(embedded.local_type),
-            EMBEDDED_LOCAL_PORT = Value::Uint16(embedded.local_port),
-            EMBEDDED_REMOTE_PORT = Value::Uint16(embedded.remote_port),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            ICMP_TYPE = Value::Uint16(facts.local_port),
-            ICMP_CODE = Value::Uint16(facts.remote_port),
-            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            SUB_INTERFACE_INDEX = Value::Uint32(0),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
+pub(super) fn outbound_icmp_error<'a>(
+    facts: &Facts<'a>,
+) -> [Value<'a>; field::outbound_icmp_error::COMPARTMENT_ID + 1] {
+    let mut values = [Value::Empty; field::outbound_icmp_error::COMPARTMENT_ID + 1];
+    put! { values, outbound_icmp_error:
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        ICMP_TYPE = Value::Uint16(facts.local_port),
+        ICMP_CODE = Value::Uint16(facts.remote_port),
+        INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        SUB_INTERFACE_INDEX = Value::Uint32(0),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        FLAGS = Value::Uint32(facts.flags),
+        NEXTHOP_INTERFACE_PROFILE_ID = Value::Uint32(PROFILE),
+        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+    }
+    values
+}
+
+pub(super) fn ale_resource_assignment<'a>(
+    facts: &Facts<'a>,
+) -> [Value<'a>; field::ale_resource_assignment::PACKAGE_FAMILY_NAME + 1] {
+    let mut values = [Value::Empty; field::ale_resource_assignment::PACKAGE_FAMILY_NAME + 1];
+    put! { values, ale_resource_assignment:
+        ALE_APP_ID = facts.app,
+        ALE_USER_ID = facts.user,
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        ALE_PROMISCUOUS_MODE = Value::Uint32(0),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        FLAGS = Value::Uint32(facts.flags),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        LOCAL_INTERFACE_PROFILE_ID = Value::Uint32(PROFILE),
+        SIO_FIREWALL_SOCKET_PROPERTY = Value::Uint32(0),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+    }
+    values
+}
+
+pub(super) fn ale_connect_redirect<'a>(
+    facts: &Facts<'a>,
+) -> [Value<'a>; field::ale_connect_redirect::PACKAGE_FAMILY_NAME + 1] {
+    let mut values = [Value::Empty; field::ale_connect_redirect::PACKAGE_FAMILY_NAME + 1];
+    put! { values, ale_connect_redirect:
+        ALE_APP_ID = facts.app,
+        ALE_USER_ID = facts.user,
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
+        IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+        FLAGS = Value::Uint32(facts.flags),
+        ALE_ORIGINAL_APP_ID = facts.app,
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+    }
+    values
+}
+
+pub(super) fn ale_bind_redirect<'a>(
+    facts: &Facts<'a>,
+) -> [Value<'a>; field::ale_bind_redirect::PACKAGE_FAMILY_NAME + 1] {
+    let mut values = [Value::Empty; field::ale_bind_redirect::PACKAGE_FAMILY_NAME + 1];
+    put! { values, ale_bind_redirect:
+        ALE_APP_ID = facts.app,
+        ALE_USER_ID = facts.user,
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        FLAGS = Value::Uint32(facts.flags),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+    }
+    values
+}
+
+pub(super) fn ale_auth_connect<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_auth_connect::PACKAGE_FAMILY_NAME + 1] {
+    let mut values = [Value::Empty; field::ale_auth_connect::PACKAGE_FAMILY_NAME + 1];
+    put! { values, ale_auth_connect:
+        ALE_APP_ID = facts.app,
+        ALE_USER_ID = facts.user,
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+        IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        FLAGS = Value::Uint32(facts.flags),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        SUB_INTERFACE_INDEX = Value::Uint32(0),
+        NEXTHOP_SUB_INTERFACE_INDEX = Value::Uint32(0),
+        IP_NEXTHOP_INTERFACE = Value::Uint64(facts.interface.luid),
+        NEXTHOP_INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        NEXTHOP_TUNNEL_TYPE = Value::Uint32(0),
+        NEXTHOP_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        ORIGINAL_PROFILE_ID = Value::Uint32(PROFILE),
+        CURRENT_PROFILE_ID = Value::Uint32(PROFILE),
+        REAUTHORIZE_REASON = Value::Uint32(facts.reauthorize_reason),
+        ORIGINAL_ICMP_TYPE = facts.original_icmp_type,
+        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+        ALE_ORIGINAL_APP_ID = facts.app,
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+    }
+    values
+}
+
+pub(super) fn ale_auth_recv_accept<'a>(
+    facts: &Facts<'a>,
+) -> [Value<'a>; field::ale_auth_recv_accept::PACKAGE_FAMILY_NAME + 1] {
+    let mut values = [Value::Empty; field::ale_auth_recv_accept::PACKAGE_FAMILY_NAME + 1];
+    put! { values, ale_auth_recv_accept:
+        ALE_APP_ID = facts.app,
+        ALE_USER_ID = facts.user,
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        FLAGS = Value::Uint32(facts.flags),
+        SIO_FIREWALL_SYSTEM_PORT = Value::Uint32(0),
+        NAP_CONTEXT = Value::Uint32(0),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        INTERFACE_INDEX = Value::Uint32(facts.interface.index),
+        SUB_INTERFACE_INDEX = Value::Uint32(0),
+        ORIGINAL_PROFILE_ID = Value::Uint32(PROFILE),
+        CURRENT_PROFILE_ID = Value::Uint32(PROFILE),
+        REAUTHORIZE_REASON = Value::Uint32(facts.reauthorize_reason),
+        ORIGINAL_ICMP_TYPE = facts.original_icmp_type,
+        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+    }
+    if facts.direction == fwps::sys::FWP_DIRECTION_INBOUND {
+        // Not known when an outbound packet is reauthorized here.
+        put! { values, ale_auth_recv_accept:
             IP_ARRIVAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            ARRIVAL_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
             ARRIVAL_INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
             ARRIVAL_TUNNEL_TYPE = Value::Uint32(0),
-            FLAGS = Value::Uint32(facts.flags),
-            ARRIVAL_INTERFACE_PROFILE_ID = Value::Uint32(PROFILE),
-            INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+            ARRIVAL_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
         }
-        &values.0[..=field::inbound_icmp_error::COMPARTMENT_ID]
-    }
-
-    pub fn outbound_icmp_error(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, outbound_icmp_error:
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            ICMP_TYPE = Value::Uint16(facts.local_port),
-            ICMP_CODE = Value::Uint16(facts.remote_port),
-            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            SUB_INTERFACE_INDEX = Value::Uint32(0),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
-            FLAGS = Value::Uint32(facts.flags),
-            NEXTHOP_INTERFACE_PROFILE_ID = Value::Uint32(PROFILE),
-            INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::outbound_icmp_error::COMPARTMENT_ID]
-    }
-
-    pub fn ale_resource_assignment(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, ale_resource_assignment:
-            ALE_APP_ID = facts.app,
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_PROTOCOL = Value::Uint8(facts.protocol),
-            ALE_PROMISCUOUS_MODE = Value::Uint32(0),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            FLAGS = Value::Uint32(facts.flags),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
-            LOCAL_INTERFACE_PROFILE_ID = Value::Uint32(PROFILE),
-            SIO_FIREWALL_SOCKET_PROPERTY = Value::Uint32(0),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::ale_resource_assignment::PACKAGE_FAMILY_NAME]
-    }
-
-    pub fn ale_connect_redirect(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, ale_connect_redirect:
-            ALE_APP_ID = facts.app,
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_PROTOCOL = Value::Uint8(facts.protocol),
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
-            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
-            FLAGS = Value::Uint32(facts.flags),
-            ALE_ORIGINAL_APP_ID = facts.app,
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::ale_connect_redirect::PACKAGE_FAMILY_NAME]
-    }
-
-    pub fn ale_bind_redirect(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, ale_bind_redirect:
-            ALE_APP_ID = facts.app,
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_PROTOCOL = Value::Uint8(facts.protocol),
-            FLAGS = Value::Uint32(facts.flags),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::ale_bind_redirect::PACKAGE_FAMILY_NAME]
-    }
-
-    pub fn ale_auth_connect(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, ale_auth_connect:
-            ALE_APP_ID = facts.app,
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_PROTOCOL = Value::Uint8(facts.protocol),
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
-            IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            FLAGS = Value::Uint32(facts.flags),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
-            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            SUB_INTERFACE_INDEX = Value::Uint32(0),
+    } else {
+        put! { values, ale_auth_recv_accept:
             NEXTHOP_SUB_INTERFACE_INDEX = Value::Uint32(0),
             IP_NEXTHOP_INTERFACE = Value::Uint64(facts.interface.luid),
             NEXTHOP_INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
             NEXTHOP_TUNNEL_TYPE = Value::Uint32(0),
             NEXTHOP_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            ORIGINAL_PROFILE_ID = Value::Uint32(PROFILE),
-            CURRENT_PROFILE_ID = Value::Uint32(PROFILE),
-            REAUTHORIZE_REASON = Value::Uint32(facts.reauthorize_reason),
-            ORIGINAL_ICMP_TYPE = facts.original_icmp_type,
-            INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
-            ALE_ORIGINAL_APP_ID = facts.app,
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
         }
-        &values.0[..=field::ale_auth_connect::PACKAGE_FAMILY_NAME]
     }
+    values
+}
 
-    pub fn ale_auth_recv_accept(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, ale_auth_recv_accept:
-            ALE_APP_ID = facts.app,
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_PROTOCOL = Value::Uint8(facts.protocol),
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            FLAGS = Value::Uint32(facts.flags),
-            SIO_FIREWALL_SYSTEM_PORT = Value::Uint32(0),
-            NAP_CONTEXT = Value::Uint32(0),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
-            INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            SUB_INTERFACE_INDEX = Value::Uint32(0),
-            ORIGINAL_PROFILE_ID = Value::Uint32(PROFILE),
-            CURRENT_PROFILE_ID = Value::Uint32(PROFILE),
-            REAUTHORIZE_REASON = Value::Uint32(facts.reauthorize_reason),
-            ORIGINAL_ICMP_TYPE = facts.original_icmp_type,
-            INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        if facts.direction == fwps::sys::FWP_DIRECTION_INBOUND {
-            // Not known when an outbound packet is reauthorized here.
-            put! { values, ale_auth_recv_accept:
-                IP_ARRIVAL_INTERFACE = Value::Uint64(facts.interface.luid),
-                ARRIVAL_INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-                ARRIVAL_TUNNEL_TYPE = Value::Uint32(0),
-                ARRIVAL_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            }
-        } else {
-            put! { values, ale_auth_recv_accept:
-                NEXTHOP_SUB_INTERFACE_INDEX = Value::Uint32(0),
-                IP_NEXTHOP_INTERFACE = Value::Uint64(facts.interface.luid),
-                NEXTHOP_INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-                NEXTHOP_TUNNEL_TYPE = Value::Uint32(0),
-                NEXTHOP_INTERFACE_INDEX = Value::Uint32(facts.interface.index),
-            }
-        }
-        &values.0[..=field::ale_auth_recv_accept::PACKAGE_FAMILY_NAME]
+pub(super) fn ale_flow_established<'a>(
+    facts: &Facts<'a>,
+) -> [Value<'a>; field::ale_flow_established::PACKAGE_FAMILY_NAME + 1] {
+    let mut values = [Value::Empty; field::ale_flow_established::PACKAGE_FAMILY_NAME + 1];
+    put! { values, ale_flow_established:
+        ALE_APP_ID = facts.app,
+        ALE_USER_ID = facts.user,
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+        IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.destination_type()),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        DIRECTION = Value::Uint32(facts.direction),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        FLAGS = Value::Uint32(facts.flags),
+        ALE_ORIGINAL_APP_ID = facts.app,
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
+    values
+}
 
-    pub fn ale_flow_established(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, ale_flow_established:
-            ALE_APP_ID = facts.app,
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_PROTOCOL = Value::Uint8(facts.protocol),
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
-            IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.destination_type()),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            DIRECTION = Value::Uint32(facts.direction),
-            INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
-            TUNNEL_TYPE = Value::Uint32(0),
-            FLAGS = Value::Uint32(facts.flags),
-            ALE_ORIGINAL_APP_ID = facts.app,
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::ale_flow_established::PACKAGE_FAMILY_NAME]
+pub(super) fn ale_endpoint_closure<'a>(
+    facts: &Facts<'a>,
+) -> [Value<'a>; field::ale_endpoint_closure::PACKAGE_FAMILY_NAME + 1] {
+    let mut values = [Value::Empty; field::ale_endpoint_closure::PACKAGE_FAMILY_NAME + 1];
+    put! { values, ale_endpoint_closure:
+        ALE_APP_ID = facts.app,
+        ALE_USER_ID = facts.user,
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        IP_REMOTE_ADDRESS = facts.remote,
+        IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        FLAGS = Value::Uint32(facts.flags),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
-
-    pub fn ale_endpoint_closure(&mut self, facts: &Facts<'a>) -> &[Value<'a>] {
-        let values = self;
-        put! { values, ale_endpoint_closure:
-            ALE_APP_ID = facts.app,
-            IP_LOCAL_ADDRESS = facts.local,
-            IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
-            IP_LOCAL_PORT = Value::Uint16(facts.local_port),
-            IP_PROTOCOL = Value::Uint8(facts.protocol),
-            IP_REMOTE_ADDRESS = facts.remote,
-            IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
-            IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-            FLAGS = Value::Uint32(facts.flags),
-            COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
-        }
-        &values.0[..=field::ale_endpoint_closure::PACKAGE_FAMILY_NAME]
-    }
+    values
 }

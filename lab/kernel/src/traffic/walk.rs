@@ -5,10 +5,10 @@ use core::ptr::null_mut;
 
 use fwps::sys::*;
 use postern_engine::layers::id;
-use postern_engine::{Decision, Verdict};
+use postern_engine::{Decision, Value, Verdict};
 
 use super::flow::{App, TCP, UDP};
-use super::values::{COMPARTMENT, Facts, Octets, Values};
+use super::values::{self, COMPARTMENT, Facts, Octets};
 use super::{Direction, Packet, Scratch, icmp};
 use crate::fwp::classify::Classify;
 use crate::fwp::pending::Operation;
@@ -19,7 +19,7 @@ use crate::ptr::Ptr;
 
 /// A stop on the way: a pair of layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
+pub(crate) enum At {
     InboundIpPacket,
     OutboundIpPacket,
     InboundTransport,
@@ -100,6 +100,8 @@ pub(super) struct Walk<'a> {
     pub injected: Option<(Ptr<NET_BUFFER_LIST>, bool)>,
     /// The completion handle while an operation is classified that can be pended, or 0.
     pub completion: u64,
+    /// The classify context while one is classified that can be finished later, or 0.
+    pub classify_context: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -173,49 +175,32 @@ impl<'a> Walk<'a> {
         self.run_on(at, layer, layer_data)
     }
 
-    fn run_on(&mut self, at: At, layer: u16, layer_data: *mut c_void) -> Verdict {
-        let mut values = Values::new();
-        let facts = &self.facts;
-        let octets;
-        let values = match at {
-            At::InboundIpPacket => values.inbound_ippacket(facts),
-            At::OutboundIpPacket => values.outbound_ippacket(facts),
-            At::InboundTransport => values.inbound_transport(facts),
-            At::OutboundTransport => values.outbound_transport(facts),
-            At::Stream => values.stream(facts),
-            At::DatagramData => values.datagram_data(facts),
+    fn run_on(&mut self, at: At, layer: u16, data: *mut c_void) -> Verdict {
+        match at {
+            At::InboundIpPacket => self.run_with(layer, data, &values::inbound_ippacket(&self.facts)),
+            At::OutboundIpPacket => self.run_with(layer, data, &values::outbound_ippacket(&self.facts)),
+            At::InboundTransport => self.run_with(layer, data, &values::inbound_transport(&self.facts)),
+            At::OutboundTransport => self.run_with(layer, data, &values::outbound_transport(&self.facts)),
+            At::Stream => self.run_with(layer, data, &values::stream(&self.facts)),
+            At::DatagramData => self.run_with(layer, data, &values::datagram_data(&self.facts)),
+            At::OutboundIcmpError => self.run_with(layer, data, &values::outbound_icmp_error(&self.facts)),
+            At::BindRedirect => self.run_with(layer, data, &values::ale_bind_redirect(&self.facts)),
+            At::ResourceAssignment => self.run_with(layer, data, &values::ale_resource_assignment(&self.facts)),
+            At::ConnectRedirect => self.run_with(layer, data, &values::ale_connect_redirect(&self.facts)),
+            At::AuthConnect => self.run_with(layer, data, &values::ale_auth_connect(&self.facts)),
+            At::AuthRecvAccept => self.run_with(layer, data, &values::ale_auth_recv_accept(&self.facts)),
+            At::FlowEstablished => self.run_with(layer, data, &values::ale_flow_established(&self.facts)),
+            At::EndpointClosure => self.run_with(layer, data, &values::ale_endpoint_closure(&self.facts)),
             At::InboundIcmpError => {
                 let (protocol, local, remote) = icmp::embedded(self.packet);
-                octets = Octets::new(&local, &remote);
+                let octets = Octets::new(&local, &remote);
                 let embedded = Facts::new(protocol, &local, &remote, &octets, FWP_DIRECTION_OUTBOUND);
-                return self.run_with(layer, layer_data, Values::new().inbound_icmp_error(&self.facts, &embedded));
+                self.run_with(layer, data, &values::inbound_icmp_error(&self.facts, &embedded))
             }
-            At::OutboundIcmpError => values.outbound_icmp_error(facts),
-            At::BindRedirect => values.ale_bind_redirect(facts),
-            At::ResourceAssignment => values.ale_resource_assignment(facts),
-            At::ConnectRedirect => values.ale_connect_redirect(facts),
-            At::AuthConnect => values.ale_auth_connect(facts),
-            At::AuthRecvAccept => values.ale_auth_recv_accept(facts),
-            At::FlowEstablished => values.ale_flow_established(facts),
-            At::EndpointClosure => values.ale_endpoint_closure(facts),
-        };
-        Classify {
-            kernel: self.kernel,
-            view: self.view,
-            callouts: self.callouts,
-            processor: self.processor,
-            layer,
-            values,
-            metadata: &raw const *self.scratch.metadata,
-            layer_data,
-            classify_context: core::ptr::null(),
-            flow: self.flow,
-            raw: &mut self.scratch.raw,
         }
-        .run()
     }
 
-    fn run_with(&mut self, layer: u16, layer_data: *mut c_void, values: &[postern_engine::Value<'_>]) -> Verdict {
+    fn run_with(&mut self, layer: u16, layer_data: *mut c_void, values: &[Value<'_>]) -> Verdict {
         Classify {
             kernel: self.kernel,
             view: self.view,
@@ -225,7 +210,7 @@ impl<'a> Walk<'a> {
             values,
             metadata: &raw const *self.scratch.metadata,
             layer_data,
-            classify_context: core::ptr::null(),
+            classify_context: core::ptr::without_provenance(self.classify_context as usize),
             flow: self.flow,
             raw: &mut self.scratch.raw,
         }
