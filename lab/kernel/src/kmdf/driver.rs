@@ -124,8 +124,7 @@ extern "win64" fn WdfDriverCreate(
         );
         return NtStatus::INVALID_PARAMETER;
     }
-    let checked =
-        attributes::check(attributes, Rules { parent_forbidden: true, parent_required: false, levels_allowed: true });
+    let checked = attributes::check(attributes, Rules { parent_forbidden: true, levels_allowed: true });
     let checked = match checked {
         Ok(checked) => checked,
         Err(status) => return status,

@@ -305,7 +305,7 @@ extern "win64" fn WdfDeviceInitSetFileObjectConfig(
         );
         return;
     }
-    let rules = Rules { parent_forbidden: true, parent_required: false, levels_allowed: true };
+    let rules = Rules { parent_forbidden: true, levels_allowed: true };
     let checked = match attributes::check(attributes, rules) {
         Ok(checked) => checked,
         Err(status) => {

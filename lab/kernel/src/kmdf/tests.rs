@@ -156,11 +156,16 @@ impl StandIn {
     }
 
     fn unload(&self) {
+        self.run_unload();
+        self.unbind();
+    }
+
+    /// Calls `DRIVER_OBJECT.DriverUnload`, as the I/O manager or the entry stub does.
+    fn run_unload(&self) {
         let routine = field!(self.driver.object, DriverUnload).read();
         // SAFETY: an unload routine that the framework or the test set.
         let function: Function = unsafe { core::mem::transmute(routine) };
         self.inside(|| function(self.driver.object.address(), 0, 0, 0, 0, 0, 0, 0)).expect("no bug check");
-        self.unbind();
     }
 
     fn unbind(&self) {
@@ -382,7 +387,7 @@ fn unload_calls_the_driver_first_and_then_deletes_children_before_parents() {
         wdf("WdfObjectCreate", &[at(&attributes(cleanup, destroy, 0, 0)), out(&mut parent)]);
         wdf("WdfObjectCreate", &[at(&attributes(cleanup, destroy, parent, 0)), out(&mut child)]);
     });
-    stand_in.unload();
+    stand_in.run_unload();
     let expected = [
         ("unload", driver),
         ("cleanup", child),
@@ -393,6 +398,7 @@ fn unload_calls_the_driver_first_and_then_deletes_children_before_parents() {
         ("destroy", driver),
     ];
     assert_eq!(*CALLS.lock().unwrap(), expected);
+    stand_in.unbind();
     stand_in.no_violations();
 }
 
@@ -660,11 +666,13 @@ fn a_request_completed_while_cancelable_is_reported() {
 }
 
 static FILES: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+static FILE: AtomicU64 = AtomicU64::new(0);
 
 #[test]
 fn files_are_created_cleaned_up_and_closed_by_the_driver() {
     extern "win64" fn create(_device: u64, request: u64, file: u64) {
         FILES.lock().unwrap().push("create");
+        FILE.store(file, Ordering::Relaxed);
         assert_eq!(wdf("WdfRequestGetFileObject", &[request]), file);
         wdf("WdfRequestComplete", &[request, 0]);
     }
@@ -681,6 +689,8 @@ fn files_are_created_cleaned_up_and_closed_by_the_driver() {
     stand_in.create_device(driver, &queue(PARALLEL, address(echo as *const ())), Some(&files));
     drop(stand_in.open().unwrap());
     assert_eq!(*FILES.lock().unwrap(), ["create", "cleanup", "close"]);
+    let gone = stand_in.lab.kernel.kmdf.handles.get(FILE.load(Ordering::Relaxed)).is_none();
+    assert!(gone, "a closed file's object is deleted");
     stand_in.unload();
     assert_eq!(stand_in.left_behind(), [""; 0]);
     stand_in.no_violations();
