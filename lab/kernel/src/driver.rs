@@ -335,6 +335,7 @@ fn release(kernel: &Arc<Kernel>, driver: &Arc<Driver>, after: &str) -> UnloadRep
     leak(kernel.etw.take_owned_by(number));
     leak(kernel.registrations.take_owned_by(number));
     kernel.extensions.free_of(driver.object.address());
+    crate::ntos::table::forget(number);
     leak(
         kernel
             .lookasides
