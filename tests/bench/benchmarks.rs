@@ -167,7 +167,11 @@ fn packets(lab: &Lab) {
         begun.elapsed().as_nanos() as f64 / f64::from(PACKETS)
     });
     let took = median(figures.collect());
-    row("one packet through the lab's layers", &format!("{took:.0} ns"), &format!("{:.2} million a second", 1000.0 / took));
+    row(
+        "one packet through the lab's layers",
+        &format!("{took:.0} ns"),
+        &format!("{:.2} million a second", 1000.0 / took),
+    );
 }
 
 fn load_and_unload(lab: &Lab) {
@@ -199,13 +203,19 @@ fn replay(cli: &Path) {
             .env("POSTERN_LAB", lab.join("lab.sock"))
             .output()
             .expect("the CLI runs");
-        assert!(output.status.success(), "postern {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "postern {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).expect("text")
     };
     postern(&["lab", "start"]);
     postern(&["driver", "load"]);
     for threads in ["1", "2"] {
-        let summary = postern(&["replay", "tests/data/pcap/afs-udp-frag.pcap", "--repeat", "3000", "--threads", threads]);
+        let summary =
+            postern(&["replay", "tests/data/pcap/afs-udp-frag.pcap", "--repeat", "3000", "--threads", threads]);
         let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
         let rate = summary["packets_per_second"].as_f64().expect("a rate");
         row(

@@ -44,11 +44,7 @@ fn the_driver_leaves_whatever_unregistering_answers() {
             for status in STATUSES {
                 for occurrences in [Occurrences::Nth(1), Occurrences::Nth(32), Occurrences::Next(5)] {
                     load(&lab);
-                    lab.inject_fault(Fault {
-                        function: function.into(),
-                        status: NtStatus(status as i32),
-                        occurrences,
-                    });
+                    lab.inject_fault(Fault { function: function.into(), status: NtStatus(status as i32), occurrences });
                     unload(&lab);
                     lab.clear_faults();
                 }

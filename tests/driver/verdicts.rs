@@ -89,10 +89,9 @@ fn a_filter_with_a_foreign_context_is_refused() {
 
 #[test]
 fn without_the_driver_a_filter_fails_open_or_closed_as_it_says() {
-    for (flags, decision) in [
-        (FilterFlags::empty(), Decision::Block),
-        (FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, Decision::Permit),
-    ] {
+    for (flags, decision) in
+        [(FilterFlags::empty(), Decision::Block), (FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, Decision::Permit)]
+    {
         let lab = lab_with_driver();
         let session = session(&lab);
         let callout = add_callout_object(&lab, session, connect_callout(Role::Block));

@@ -66,7 +66,9 @@ pub(crate) fn emulate(registers: &mut [i64; 23], address: u64) -> bool {
     // guard; an instruction that ends earlier is decoded from its own bytes.
     let code = unsafe { core::slice::from_raw_parts(rip as *const u8, LONGEST) };
     let instruction = Decoder::with_ip(64, code, rip, DecoderOptions::NONE).decode();
-    if instruction.op_count() != 2 || instruction.op1_kind() != OpKind::Memory || instruction.op0_kind() != OpKind::Register
+    if instruction.op_count() != 2
+        || instruction.op1_kind() != OpKind::Memory
+        || instruction.op0_kind() != OpKind::Register
     {
         return false;
     }
@@ -113,7 +115,10 @@ mod tests {
     fn loads_of_every_width_are_carried_out() {
         // mov eax, [rcx] clears the upper half; mov r9w, [rcx] and mov dl, [rcx] leave the rest alone.
         assert_eq!(run(&[0x8B, 0x01], BASE + 0x260).unwrap()[libc::REG_RAX as usize], 26100);
-        assert_eq!(run(&[0x66, 0x44, 0x8B, 0x09], BASE + 0x260).unwrap()[libc::REG_R9 as usize] as u64, !0xFFFF | 26100);
+        assert_eq!(
+            run(&[0x66, 0x44, 0x8B, 0x09], BASE + 0x260).unwrap()[libc::REG_R9 as usize] as u64,
+            !0xFFFF | 26100
+        );
         assert_eq!(run(&[0x8A, 0x11], BASE + 0x26C).unwrap()[libc::REG_RDX as usize] as u64, !0xFF | 10);
         // movzx eax, byte ptr [rcx]; movsxd rax, dword ptr [rcx].
         assert_eq!(run(&[0x0F, 0xB6, 0x01], BASE + 0x26C).unwrap()[libc::REG_RAX as usize], 10);
