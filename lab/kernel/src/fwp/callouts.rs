@@ -249,3 +249,55 @@ pub(crate) fn status(result: Result<(), Refusal>) -> NTSTATUS {
         Err(Refusal::NotFound) => STATUS_FWP_CALLOUT_NOT_FOUND,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn nobody_is_inside_after_unregistering_has_succeeded() {
+        const ROUNDS: usize = 20_000;
+        let registration = Registration {
+            key: Uuid::nil(),
+            flags: 0,
+            without_classify_context: false,
+            classify: core::ptr::null(),
+            notify: core::ptr::null(),
+            flow_delete: core::ptr::null(),
+        };
+        let owner = Owner { image: 0, driver: String::new() };
+        let callouts: Vec<_> =
+            (0..ROUNDS).map(|_| (Callout::new(1, registration, owner.clone(), 1), AtomicBool::new(false))).collect();
+        let (round, entered, late) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while let Some((callout, gone)) = callouts.get(round.load(Ordering::Relaxed)) {
+                    if let Some(_call) = callout.enter(0) {
+                        entered.fetch_add(1, Ordering::Relaxed);
+                        for _ in 0..3 {
+                            late.fetch_add(usize::from(gone.load(Ordering::SeqCst)), Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+            for (index, (callout, gone)) in callouts.iter().enumerate() {
+                // Not before the other thread is at it, and not always at the same moment.
+                let before = entered.load(Ordering::Relaxed);
+                while entered.load(Ordering::Relaxed) == before {
+                    core::hint::spin_loop();
+                }
+                for _ in 0..index % 50 {
+                    core::hint::spin_loop();
+                }
+                while callout.unregister() != Ok(()) {
+                    core::hint::spin_loop();
+                }
+                gone.store(true, Ordering::SeqCst);
+                round.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        assert_eq!(late.load(Ordering::Relaxed), 0);
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::Barrier;
 
 use fwps::sys::*;
 use postern_engine::layers;
-use postern_engine::objects::Action;
+use postern_engine::objects::{Action, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Weight};
 use uuid::Uuid;
 
 use super::stand_in::{
@@ -356,6 +356,10 @@ fn open_engine() -> u64 {
     handle
 }
 
+fn uuid(key: GUID) -> Uuid {
+    Uuid::from_u128(key.to_u128())
+}
+
 fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
@@ -431,11 +435,41 @@ fn a_filter_goes_through_the_management_functions_and_comes_back_the_same() {
 
         let mut got = core::ptr::null_mut::<FWPM_FILTER0>();
         assert_eq!(import!("fwpkclnt.sys", FwpmFilterGetById0(engine, id, &raw mut got)), STATUS_SUCCESS);
-        let sent = super::marshal::filter(crate::ptr::Ptr::new((&raw const added).cast_mut())).unwrap();
         let returned = super::marshal::filter(crate::ptr::Ptr::new(got)).unwrap();
-        let as_assigned =
-            postern_engine::objects::Filter { sublayer: Uuid::from_u128(FWPM_SUBLAYER_UNIVERSAL.to_u128()), ..sent };
-        assert_eq!(returned, as_assigned);
+        let condition = |field: GUID, match_type, value| Condition { field: uuid(field), match_type, value };
+        let expected = Filter {
+            key: Uuid::from_u128(0xf117e4),
+            display: DisplayData { name: "a name".into(), description: "a description".into() },
+            flags: FilterFlags::CLEAR_ACTION_RIGHT,
+            provider: None,
+            data: vec![1, 2, 3],
+            layer: layers::key::ALE_AUTH_CONNECT_V6,
+            sublayer: uuid(FWPM_SUBLAYER_UNIVERSAL),
+            weight: Weight::Exact(weight),
+            conditions: vec![
+                condition(
+                    FWPM_CONDITION_IP_REMOTE_ADDRESS,
+                    MatchType::Equal,
+                    ConditionValue::V6AddrMask { addr: [0xfe; 16], prefix: 64 },
+                ),
+                condition(
+                    FWPM_CONDITION_IP_REMOTE_PORT,
+                    MatchType::Range,
+                    ConditionValue::Range(Box::new((ConditionValue::Uint16(10), ConditionValue::Uint16(20)))),
+                ),
+                condition(
+                    FWPM_CONDITION_ALE_APP_ID,
+                    MatchType::Equal,
+                    ConditionValue::ByteBlob(app_bytes.iter().flat_map(|unit| unit.to_le_bytes()).collect()),
+                ),
+                condition(FWPM_CONDITION_IP_PROTOCOL, MatchType::Equal, ConditionValue::Uint8(6)),
+            ],
+            action: Action::Permit,
+            raw_context: 42,
+            id: 0,
+            effective_weight: 0,
+        };
+        assert_eq!(returned, expected);
         // SAFETY: a structure that the lab returned.
         let got_filter = unsafe { *got };
         assert_eq!(got_filter.filterId, id);
@@ -560,4 +594,35 @@ fn a_callout_is_called_by_the_name_of_its_object() {
     let (lab, _) = lab_with_a_terminating_filter();
     let left = lab.kernel.fwp.left_behind(0);
     assert!(left[0].starts_with("callout \"test\" {00000000-0000-0000-0000-000000001234} (id 25"), "{left:?}");
+}
+
+#[test]
+fn a_deleted_filter_is_announced_when_no_classify_uses_it_any_more() {
+    static INSIDE: Barrier = Barrier::new(2);
+    static IN_CLASSIFY: AtomicBool = AtomicBool::new(false);
+    let lab = Lab::start(Config::default());
+    register(&lab, &registration(KEY));
+    let session = session(&lab);
+    let key = callout(&lab, session, KEY, layers::key::OUTBOUND_TRANSPORT_V4);
+    let id = filter(&lab, session, layers::key::OUTBOUND_TRANSPORT_V4, Action::CalloutUnknown(key));
+    let announced = Rc::new(Cell::new(false));
+    let announce = announced.clone();
+    on_notify(move |_, _, _| {
+        announce.set(!IN_CLASSIFY.load(Ordering::SeqCst));
+        STATUS_SUCCESS
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            on_classify(|_| {
+                IN_CLASSIFY.store(true, Ordering::SeqCst);
+                INSIDE.wait();
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                IN_CLASSIFY.store(false, Ordering::SeqCst);
+            });
+            lab.traffic().packet(&datagram());
+        });
+        INSIDE.wait();
+        lab.engine().filter_delete(session, id).unwrap();
+    });
+    assert!(announced.get(), "notifyFn was called during the classify, or not at all");
 }
