@@ -664,18 +664,16 @@ extern "win64" fn RtlGUIDFromString(source: Ptr<UnicodeString>, guid: Ptr<[u8; 1
 /// The lab says that it is Windows 10 22H2.
 pub(crate) const VERSION: [u32; 3] = [10, 0, 19045];
 
-/// `RTL_OSVERSIONINFOW` is 276 bytes; the extended form has 8 more.
+/// `RTL_OSVERSIONINFOW` is 276 bytes; the extended form has 8 more. Windows fills in the former whatever the
+/// size says, and shipped drivers rely on it.
 extern "win64" fn RtlGetVersion(information: Ptr<u32>) -> NtStatus {
-    let size = information.read();
-    if size != 276 && size != 284 {
-        bad_parameter(&format!("dwOSVersionInfoSize {size}"), "set dwOSVersionInfoSize before the call");
-        return NtStatus::INVALID_PARAMETER;
-    }
+    const EXTENDED: u32 = 284;
+    const VER_PLATFORM_WIN32_NT: u32 = 2;
+    const VER_NT_WORKSTATION: u8 = 1;
     let [major, minor, build] = VERSION;
-    information.at(1).copy_from(&[major, minor, build, 2]);
+    information.at(1).copy_from(&[major, minor, build, VER_PLATFORM_WIN32_NT]);
     information.at(5).cast::<u16>().copy_from(&[0; 128]);
-    if size == 284 {
-        const VER_NT_WORKSTATION: u8 = 1;
+    if information.read_unaligned() == EXTENDED {
         information.cast::<u8>().at(276).copy_from(&[0, 0, 0, 0, 0, 0, VER_NT_WORKSTATION, 0]);
     }
     NtStatus::SUCCESS

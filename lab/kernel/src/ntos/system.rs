@@ -985,10 +985,19 @@ extern "win64" fn IoAllocateErrorLogEntry(_object: u64, size: u8) -> Ptr<u8> {
     thread::current().pool.allocate(usize::from(size).max(48), u32::from_le_bytes(*b"ErrL"), false, true)
 }
 
+/// `IO_ERROR_LOG_PACKET`: the number of strings at 4, their offset at 6, the code at 12.
 extern "win64" fn IoWriteErrorLogEntry(entry: Ptr<u8>) {
+    let half = |at: usize| usize::from(entry.at(at).cast::<u16>().read_unaligned());
     let code = entry.at(12).cast::<u32>().read_unaligned();
+    let mut text = format!("error log entry {code:#010x}");
+    let mut at = half(6);
+    for _ in 0..half(4) {
+        let string = crate::ntos::debug::c_string(entry.at(at).cast::<u16>(), 256);
+        text.push_str(&format!(" {}", String::from_utf16_lossy(&string)));
+        at += 2 * (string.len() + 1);
+    }
     let kernel = thread::current();
-    kernel.reports.print(&format!("error log entry, code {code:#010x}\n"));
+    kernel.reports.print(&format!("{text}\n"));
     kernel.pool.free_system(entry);
 }
 

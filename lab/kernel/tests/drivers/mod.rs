@@ -1,32 +1,103 @@
-//! Drivers in C for the lab's tests, compiled by mingw.
+//! Drivers in C for the lab's tests, built with what the project builds its own images with.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The driver's image, built once. Needs Debian's package gcc-mingw-w64-x86-64.
+/// What `wdm.c` imports; the import library is made from this list.
+const IMPORTS: &[&str] = &[
+    "DbgBreakPoint",
+    "DbgPrint",
+    "ExAllocatePool2",
+    "ExDeleteNPagedLookasideList",
+    "ExFreePoolWithTag",
+    "ExInitializeNPagedLookasideList",
+    "ExQueryDepthSList",
+    "ExpInterlockedPopEntrySList",
+    "ExpInterlockedPushEntrySList",
+    "IoAllocateWorkItem",
+    "IoCreateDevice",
+    "IoCreateSymbolicLink",
+    "IoDeleteDevice",
+    "IoDeleteSymbolicLink",
+    "IoFreeWorkItem",
+    "IoQueueWorkItem",
+    "IoReleaseCancelSpinLock",
+    "IofCompleteRequest",
+    "KeAcquireSpinLockRaiseToDpc",
+    "KeBugCheckEx",
+    "KeCancelTimer",
+    "KeClearEvent",
+    "KeDelayExecutionThread",
+    "KeEnterCriticalRegion",
+    "KeFlushQueuedDpcs",
+    "KeInitializeDpc",
+    "KeInitializeEvent",
+    "KeInitializeTimer",
+    "KeReleaseSpinLock",
+    "KeSetEvent",
+    "KeSetTimer",
+    "KeSetTimerEx",
+    "KeWaitForSingleObject",
+    "MmMapLockedPagesSpecifyCache",
+    "ObReferenceObjectByHandle",
+    "ObfDereferenceObject",
+    "PsCreateSystemThread",
+    "PsTerminateSystemThread",
+    "ZwClose",
+];
+
+/// The image of `wdm.c`, built once a process.
 pub fn image() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drivers/wdm.c");
-        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-        // mingw's import library is older than this function.
-        std::fs::write(folder.join("newer.def"), "LIBRARY ntoskrnl.exe\nEXPORTS\nExAllocatePool2\n").unwrap();
-        let library = Command::new("x86_64-w64-mingw32-dlltool")
-            .current_dir(folder)
-            .args(["-d", "newer.def", "-l", "libnewer.a"])
-            .status()
-            .expect("x86_64-w64-mingw32-dlltool runs: install gcc-mingw-w64-x86-64");
-        assert!(library.success());
-        let built = Command::new("x86_64-w64-mingw32-gcc")
-            .current_dir(folder)
-            .args(["-O1", "-Wall", "-Wno-unknown-pragmas", "-Wno-multichar", "-fno-builtin", "-shared", "-nostdlib"])
-            .args(["-I/usr/x86_64-w64-mingw32/include/ddk", "-Wl,--subsystem,native", "-Wl,--entry,DriverEntry"])
-            .args(["-Wl,--dynamicbase", "-Wl,--exclude-all-symbols", "-o", "wdm.sys", source])
-            .args(["-L.", "-lnewer", "-lntoskrnl"])
+    IMAGE.get_or_init(build)
+}
+
+fn build() -> Vec<u8> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drivers/wdm.c");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders below the root");
+    let parts = xwdk::Parts::find(root).expect("the toolchain's folder");
+    parts.complete().expect("the parts that images are built from");
+    let environment = parts.environment();
+    // Each test program builds for itself, and several may run at once.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
+    std::fs::create_dir_all(&folder).expect("a folder to build in");
+    let run = |program: &OsStr, arguments: &[&OsStr]| {
+        let output = Command::new(program)
+            .current_dir(&folder)
+            .envs(environment.iter().cloned())
+            .args(arguments)
             .output()
-            .expect("x86_64-w64-mingw32-gcc runs: install gcc-mingw-w64-x86-64");
-        let out = folder.join("wdm.sys");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        std::fs::read(out).expect("the image that was just built")
-    })
+            .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", program.display()));
+        assert!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
+    };
+    let words = |text: &'static str| text.split(' ').map(OsStr::new).collect::<Vec<_>>();
+
+    let include = environment
+        .iter()
+        .find(|(name, _)| *name == "XWDK_MINGW_INCLUDE")
+        .map_or(PathBuf::from("/usr/share/mingw-w64/include"), |(_, folder)| folder.into());
+    let mut compile = words("--target=x86_64-w64-windows-gnu -O1 -ffreestanding -fno-builtin -Wall -Wno-multichar");
+    compile.extend(words("-Wno-unknown-pragmas -c -o wdm.o -isystem"));
+    let ddk = include.join("ddk");
+    compile.extend([include.as_os_str(), "-isystem".as_ref(), ddk.as_os_str(), source.as_ref()]);
+    run("clang".as_ref(), &compile);
+
+    let definition = format!("LIBRARY ntoskrnl.exe\nEXPORTS\n{}\n", IMPORTS.join("\n"));
+    std::fs::write(folder.join("kernel.def"), definition).expect("a file in the folder");
+    run("llvm-dlltool".as_ref(), &words("-m i386:x86-64 -d kernel.def -l kernel.lib"));
+
+    let linker = sysroot().join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
+    let mut link = words("-flavor link /driver /subsystem:native /entry:DriverEntry /nodefaultlib /debug:symtab");
+    link.extend(words("/out:wdm.sys wdm.o kernel.lib"));
+    run(linker.as_os_str(), &link);
+    let image = std::fs::read(folder.join("wdm.sys")).expect("the image that was just built");
+    let _ = std::fs::remove_dir_all(&folder);
+    image
+}
+
+fn sysroot() -> PathBuf {
+    let output = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc runs");
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path in UTF-8").trim())
 }
