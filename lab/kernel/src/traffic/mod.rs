@@ -6,7 +6,7 @@
 //!
 //! Each thread has a [`Traffic`] of its own, with its own flows, so that no lock or shared counter is touched per packet.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::thread;
 
 use flow::{App, Flow, Flows, Key, Stage};
 use layer_data::LayerData;
-use values::{Facts, Octets};
+use values::Octets;
 pub(crate) use walk::At;
 use walk::{Blocked, Walk};
 
@@ -80,6 +80,21 @@ pub struct Packet<'a> {
     pub bytes: &'a [u8],
     /// The part of `bytes` that follows the IP headers.
     pub payload: &'a [u8],
+}
+
+impl Packet<'static> {
+    /// No packet: for what happens to a flow without one.
+    const NOTHING: Packet<'static> = Packet {
+        direction: Direction::Outbound,
+        protocol: 0,
+        local: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)),
+        remote: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)),
+        tcp_flags: 0,
+        icmp_id: 0,
+        fragment: None,
+        bytes: &[],
+        payload: &[],
+    };
 }
 
 /// A part of a packet.
@@ -238,7 +253,11 @@ impl Traffic {
                 self.kernel.fwp.flows.end(flow.handle, &mut self.scratch.stock);
             }
         });
-        let mut outcome: Option<Outcome> = None;
+        let mut outcome = (begun == Direction::Inbound).then(|| self.listen(connection)).flatten();
+        if let Some(refused) = outcome {
+            self.app = app;
+            return refused;
+        }
         for (direction, tcp_flags) in made_up::first_packets(connection.protocol, begun) {
             let bytes = made_up::Bytes::new(connection, direction, tcp_flags);
             let next = self.packet(&bytes.packet(connection, direction, tcp_flags));
@@ -252,33 +271,35 @@ impl Traffic {
         outcome.expect("a connection begins with a packet")
     }
 
+    /// What a server does before a connection can arrive. Returns the outcome if it may not.
+    fn listen(&mut self, connection: &Connection<'_>) -> Option<Outcome> {
+        let (protocol, local, remote) = (connection.protocol, connection.local, connection.remote);
+        let packet = Packet { direction: Direction::Inbound, protocol, local, remote, ..Packet::NOTHING };
+        let steps: &[At] = match protocol {
+            flow::TCP => &[At::ResourceAssignment, At::AuthListen],
+            flow::UDP => &[At::ResourceAssignment],
+            _ => &[],
+        };
+        thread::enter(&self.kernel, || {
+            let octets = Octets::new(&local, &remote);
+            let (view, callouts) = (self.view.load(), self.callouts.load());
+            let scratch = &mut self.scratch;
+            let mut walk = Walk::new(&self.kernel, view, callouts, scratch, &packet, &octets, &self.apps);
+            let mut flow = Flow::new(&mut walk, self.app);
+            walk.belongs_to(&flow);
+            let refused = steps.iter().find_map(|at| walk.pass_or_pend(&mut flow, *at).err());
+            flow.end(&mut walk);
+            refused.map(|blocked| blocked.outcome(false))
+        })
+    }
+
     /// One packet, of a flow that it continues or begins.
     pub fn packet(&mut self, packet: &Packet<'_>) -> Outcome {
         thread::enter(&self.kernel, || {
             let octets = Octets::new(&packet.local, &packet.remote);
-            let direction = match packet.direction {
-                Direction::Outbound => FWP_DIRECTION_OUTBOUND,
-                Direction::Inbound => FWP_DIRECTION_INBOUND,
-            };
-            let mut walk = Walk {
-                kernel: &self.kernel,
-                view: self.view.load(),
-                callouts: self.callouts.load(),
-                processor: thread::page().processor.get(),
-                scratch: &mut self.scratch,
-                packet,
-                facts: Facts::new(packet.protocol, &packet.local, &packet.remote, &octets, direction),
-                apps: &self.apps,
-                app: None,
-                flow: 0,
-                endpoint: 0,
-                needs_ale: false,
-                permitted: None,
-                loaded: false,
-                injected: None,
-                completion: 0,
-                classify_context: 0,
-            };
+            let (view, callouts) = (self.view.load(), self.callouts.load());
+            let scratch = &mut self.scratch;
+            let mut walk = Walk::new(&self.kernel, view, callouts, scratch, packet, &octets, &self.apps);
             if packet.fragment.is_some() {
                 return fragment(&mut walk, &mut self.flows, &mut self.fragments, self.app);
             }
@@ -289,8 +310,16 @@ impl Traffic {
     /// Ends every flow, as the end of their connections does: contexts are deleted.
     pub fn end_flows(&mut self) {
         thread::enter(&self.kernel, || {
-            for (_, flow) in self.flows.drain() {
-                self.kernel.fwp.flows.end(flow.handle, &mut self.scratch.stock);
+            let (view, callouts) = (self.view.load(), self.callouts.load());
+            for (key, mut flow) in self.flows.drain() {
+                let (local, remote) = key.addresses();
+                let octets = Octets::new(&local, &remote);
+                let direction = flow.begun;
+                let packet = Packet { direction, protocol: key.protocol(), local, remote, ..Packet::NOTHING };
+                let scratch = &mut self.scratch;
+                let mut walk = Walk::new(&self.kernel, view, callouts, scratch, &packet, &octets, &self.apps);
+                walk.belongs_to(&flow);
+                walk.close(&mut flow);
             }
         });
     }
@@ -683,12 +712,22 @@ impl Walk<'_> {
 
     fn follow(&mut self, flow: &mut Flow) {
         if self.packet.protocol == flow::TCP && flow.stage != Stage::Ended && flow.follow(self.packet) {
+            self.close(flow);
+        }
+    }
+
+    /// Ends a flow. The endpoint that it had is closed, and if the flow began here, what it was assigned is released.
+    fn close(&mut self, flow: &mut Flow) {
+        if flow.handle != 0 && matches!(self.packet.protocol, flow::TCP | flow::UDP) {
             // A callout cannot keep a connection from ending, whatever it says.
             let decided = (flow.decision, flow.layer, flow.filter_id);
             let _ = self.pass_or_pend(flow, At::EndpointClosure);
             (flow.decision, flow.layer, flow.filter_id) = decided;
             flow.pended = None;
-            flow.end(self);
+            if flow.begun == Direction::Outbound {
+                let _ = self.pass(At::ResourceRelease);
+            }
         }
+        flow.end(self);
     }
 }
