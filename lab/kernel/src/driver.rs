@@ -335,6 +335,7 @@ fn release(kernel: &Arc<Kernel>, driver: &Arc<Driver>, after: &str) -> UnloadRep
     leak(kernel.etw.take_owned_by(number));
     leak(kernel.registrations.take_owned_by(number));
     kernel.extensions.free_of(driver.object.address());
+    crate::ntos::table::forget(number);
     leak(
         kernel
             .lookasides
@@ -406,4 +407,29 @@ fn pool_leaks(kernel: &Kernel, number: u64) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// A driver whose functions are the test's own.
+#[cfg(test)]
+pub(crate) fn stand_in(kernel: &Arc<Kernel>, service: &str) -> Arc<Driver> {
+    let object: Ptr<DriverObject> = system(kernel, b"Driv");
+    let extension: Ptr<DriverExtension> = system(kernel, b"DrvE");
+    field!(object, DriverExtension).write(extension);
+    field!(object, MajorFunction).write([io::invalid_device_request as *const () as u64; 28]);
+    kernel.registry.create_service(service);
+    let registry_path = OwnedUnicode::new(&format!(r"\Registry\Machine\System\CurrentControlSet\Services\{service}"));
+    let driver = Arc::new(Driver {
+        name: service.to_string(),
+        object,
+        image: Mutex::new(None),
+        number: crate::kernel::next_number(),
+        base: 0,
+        size: 0,
+        registry_path,
+        _names: [OwnedUnicode::new(service), OwnedUnicode::new(service)],
+        state: AtomicU8::new(RUNNING),
+        pending: AtomicBool::new(false),
+    });
+    lock(&kernel.drivers.0).push(driver.clone());
+    driver
 }

@@ -224,7 +224,9 @@ impl Image {
             let start = section.virtual_address.get(LE) as usize;
             let raw = section.size_of_raw_data.get(LE).min(section_size(section) as u32) as usize;
             let from = section.pointer_to_raw_data.get(LE) as usize;
-            memory[start..start + raw].copy_from_slice(&file[from..from + raw]);
+            if raw != 0 {
+                memory[start..start + raw].copy_from_slice(&file[from..from + raw]);
+            }
         }
         relocate(&parsed, file, optional.image_base(), mapping.start, memory, size)?;
         import(&parsed, memory, size)?;

@@ -12,6 +12,7 @@ use crate::ntos::object::Objects;
 use crate::ntos::pool::{Lookasides, Pool};
 use crate::ntos::registry::Registry;
 use crate::ntos::system::{Etw, Extensions, Registrations};
+use crate::ntos::table::{DeviceQueues, Tables};
 use crate::ntos::time::Timers;
 use crate::ntos::work::Workers;
 use crate::report::Reports;
@@ -53,6 +54,8 @@ pub struct Kernel {
     pub(crate) etw: Etw,
     pub(crate) registrations: Registrations,
     pub(crate) extensions: Extensions,
+    pub(crate) tables: Tables,
+    pub(crate) device_queues: DeviceQueues,
     pub(crate) kmdf: Kmdf,
     pub(crate) fwp: crate::fwp::State,
     pub(crate) drivers: Drivers,
@@ -81,6 +84,8 @@ impl Kernel {
             etw: Etw::default(),
             registrations: Registrations::default(),
             extensions: Extensions::default(),
+            tables: Tables::default(),
+            device_queues: DeviceQueues::default(),
             kmdf: Kmdf::default(),
             fwp: crate::fwp::State::new(&config),
             drivers: Drivers::default(),

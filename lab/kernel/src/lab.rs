@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::driver::{self, DriverInfo, LoadError, UnloadError, UnloadReport};
+use crate::image::{Image, ImageError};
 use crate::inject::Fault;
 use crate::kernel::{Config, Kernel, lock};
 use crate::nt::NtStatus;
@@ -42,6 +43,11 @@ impl Lab {
         self.enter(|| driver::load(&self.kernel, service, image))
     }
 
+    /// Maps an image, resolves its imports and lets it go again, without calling its `DriverEntry`.
+    pub fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
+        Image::load("check", image).map(drop)
+    }
+
     /// Unloads a driver. With handles open to its devices, that happens when the last is closed.
     pub fn unload(&self, service: &str) -> Result<UnloadReport, UnloadError> {
         self.enter(|| driver::unload(&self.kernel, service))
@@ -69,6 +75,11 @@ impl Lab {
     /// What drivers printed with `DbgPrint` and its kin, by lines; the last 10,000 are kept.
     pub fn debug_log(&self) -> Vec<String> {
         self.kernel.reports.log()
+    }
+
+    /// The texts that drivers wrote as ETW events; the last 10,000 are kept.
+    pub fn events(&self) -> Vec<String> {
+        self.kernel.reports.events()
     }
 
     /// Makes a kernel function fail.

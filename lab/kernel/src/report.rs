@@ -118,6 +118,8 @@ const KEPT_LOG_LINES: usize = 10_000;
 pub(crate) struct Reports {
     violations: Mutex<Vec<Violation>>,
     log: Mutex<Log>,
+    /// Text of ETW events.
+    events: Mutex<Log>,
 }
 
 #[derive(Default)]
@@ -174,6 +176,15 @@ impl Reports {
             let line = core::mem::take(&mut log.partial);
             log.push(line);
         }
+    }
+
+    /// Keeps the text of an ETW event.
+    pub fn event(&self, text: &str) {
+        lock(&self.events).push(text.to_string());
+    }
+
+    pub fn events(&self) -> Vec<String> {
+        lock(&self.events).lines.iter().cloned().collect()
     }
 
     pub fn log(&self) -> Vec<String> {

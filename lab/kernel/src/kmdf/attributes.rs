@@ -54,7 +54,6 @@ const SCOPE_NONE: u32 = 4;
 #[derive(Clone, Copy, Default)]
 pub(super) struct Rules {
     pub parent_forbidden: bool,
-    pub parent_required: bool,
     pub levels_allowed: bool,
 }
 
@@ -95,9 +94,6 @@ pub(super) struct Checked {
 /// Reads attributes and checks them as `FxValidateObjectAttributes` does.
 pub(super) fn check(attributes: Ptr<Attributes>, rules: Rules) -> Result<Checked, NtStatus> {
     let Some(attributes) = attributes.non_null() else {
-        if rules.parent_required {
-            return Err(status::WDF_PARENT_NOT_SPECIFIED);
-        }
         return Ok(Checked { value: None, parent: None });
     };
     if field!(attributes, Size).read() as usize != size_of::<Attributes>() {
@@ -121,9 +117,6 @@ pub(super) fn check(attributes: Ptr<Attributes>, rules: Rules) -> Result<Checked
     }
     if rules.parent_forbidden && value.ParentObject != 0 {
         return Err(status::WDF_PARENT_ASSIGNMENT_NOT_ALLOWED);
-    }
-    if rules.parent_required && value.ParentObject == 0 {
-        return Err(status::WDF_PARENT_NOT_SPECIFIED);
     }
     if !(EXECUTION_LEVEL_INHERIT..=EXECUTION_LEVEL_DISPATCH).contains(&value.ExecutionLevel)
         || !(SCOPE_INHERIT..=SCOPE_NONE).contains(&value.SynchronizationScope)

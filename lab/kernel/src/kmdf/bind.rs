@@ -8,7 +8,7 @@ use crate::export::{Export, exports};
 use crate::inject;
 use crate::irql::require_irql;
 use crate::kernel::lock;
-use crate::kmdf::client::{self, Client, Globals, Version};
+use crate::kmdf::client::{self, Client, Globals};
 use crate::kmdf::driver;
 use crate::kmdf::names::RELEASED_COUNTS;
 use crate::kmdf::object;
@@ -78,10 +78,9 @@ extern "win64" fn WdfVersionBind(
         );
         return NtStatus::NOT_FOUND;
     }
-    let version = Version { major: value.Major, minor: value.Minor, build: value.Build };
-    if version.major != 1 {
+    if value.Major != 1 {
         broken(
-            format!("the driver asks for KMDF {}.{}; the lab has 1.33", version.major, version.minor),
+            format!("the driver asks for KMDF {}.{}; the lab has 1.33", value.Major, value.Minor),
             "build the driver for KMDF 1.x",
         );
         return NtStatus::REVISION_MISMATCH;
@@ -104,7 +103,7 @@ extern "win64" fn WdfVersionBind(
     }
     let path = registry_path.read().text();
     let globals: Ptr<Globals> = wdm::allocate(size_of::<Globals>()).cast();
-    let client = Arc::new(Client::new(globals, driver_object, version, path));
+    let client = Arc::new(Client::new(globals, driver_object, path));
     let mut name = [0; 32];
     for (slot, byte) in name.iter_mut().zip(client.name.bytes().take(31)) {
         *slot = byte;

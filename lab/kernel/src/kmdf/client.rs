@@ -27,18 +27,9 @@ pub(super) struct Globals {
 
 const _: () = assert!(size_of::<Globals>() == 0x38);
 
-/// Version of the framework that a driver was built for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Version {
-    pub major: u32,
-    pub minor: u32,
-    pub build: u32,
-}
-
 pub(super) struct Client {
     pub globals: Ptr<Globals>,
     pub driver_object: Ptr<DriverObject>,
-    pub version: Version,
     /// The service's name.
     pub name: String,
     /// As reports name it: `driver postern`.
@@ -50,18 +41,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub fn new(
-        globals: Ptr<Globals>,
-        driver_object: Ptr<DriverObject>,
-        version: Version,
-        registry_path: String,
-    ) -> Self {
+    pub fn new(globals: Ptr<Globals>, driver_object: Ptr<DriverObject>, registry_path: String) -> Self {
         let name = registry_path.rsplit('\\').next().unwrap_or_default().to_string();
         let image = crate::image::number_at(thread::page().caller.get()).unwrap_or(0);
         Client {
             globals,
             driver_object,
-            version,
             title: format!("driver {name}"),
             name,
             registry_path,

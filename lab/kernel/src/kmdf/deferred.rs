@@ -165,7 +165,7 @@ extern "win64" fn WdfTimerCreate(
     if callback == 0 || period > i32::MAX as u32 {
         return NtStatus::INVALID_PARAMETER;
     }
-    let rules = Rules { parent_required: true, levels_allowed: true, ..Rules::default() };
+    let rules = Rules { levels_allowed: true, ..Rules::default() };
     let both = attributes::check(attributes, rules)
         .and_then(|checked| owner(&checked, serialise).map(|owner| (checked, owner)));
     let (checked, owner) = match both {
@@ -324,7 +324,7 @@ extern "win64" fn WdfDpcCreate(
     required(attributes, "Attributes");
     required(out, "Dpc").write(0);
     require_irql(DISPATCH_LEVEL);
-    let rules = Rules { parent_required: true, ..Rules::default() };
+    let rules = Rules { ..Rules::default() };
     let all = callback_config(config).and_then(|config| {
         let checked = attributes::check(attributes, rules)?;
         let owner = owner(&checked, config.AutomaticSerialization != 0)?;
@@ -419,7 +419,7 @@ extern "win64" fn WdfWorkItemCreate(
     required(attributes, "Attributes");
     required(out, "WorkItem").write(0);
     require_irql(DISPATCH_LEVEL);
-    let rules = Rules { parent_required: true, ..Rules::default() };
+    let rules = Rules { ..Rules::default() };
     let all = callback_config(config).and_then(|config| {
         let checked = attributes::check(attributes, rules)?;
         let owner = owner(&checked, config.AutomaticSerialization != 0)?;

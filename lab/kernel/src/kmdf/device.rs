@@ -152,7 +152,7 @@ extern "win64" fn WdfDeviceCreate(
     if !require_irql(PASSIVE_LEVEL) {
         return NtStatus::INVALID_DEVICE_REQUEST;
     }
-    let rules = Rules { parent_forbidden: true, parent_required: false, levels_allowed: true };
+    let rules = Rules { parent_forbidden: true, levels_allowed: true };
     let checked = match attributes::check(attributes, rules) {
         Ok(checked) => checked,
         Err(status) => return status,

@@ -52,7 +52,6 @@ const COMPANION: u32 = 0x10;
 
 pub(super) struct Driver {
     unload: u64,
-    non_pnp: bool,
     registry_path: OwnedUnicode,
     scope: Scope,
     /// Whether `EvtDriverUnload` has been called or need not be.
@@ -125,8 +124,7 @@ extern "win64" fn WdfDriverCreate(
         );
         return NtStatus::INVALID_PARAMETER;
     }
-    let checked =
-        attributes::check(attributes, Rules { parent_forbidden: true, parent_required: false, levels_allowed: true });
+    let checked = attributes::check(attributes, Rules { parent_forbidden: true, levels_allowed: true });
     let checked = match checked {
         Ok(checked) => checked,
         Err(status) => return status,
@@ -142,7 +140,6 @@ extern "win64" fn WdfDriverCreate(
         contexts: checked.contexts(),
         body: Driver {
             unload: config.EvtDriverUnload,
-            non_pnp,
             registry_path: OwnedUnicode::new(&path),
             scope: checked.scope().unwrap_or(Scope::None),
             unloaded: AtomicBool::new(false),

@@ -9,7 +9,7 @@ use crate::inject;
 use crate::irql::require_irql;
 use crate::kernel::lock;
 use crate::kmdf::attributes::{self, Attributes, Checked, Rules};
-use crate::kmdf::client::{self, Client, Globals};
+use crate::kmdf::client::{Client, Globals};
 use crate::kmdf::driver::Driver;
 use crate::kmdf::object;
 use crate::kmdf::report::{WDF_VERIFIER_FATAL_ERROR, broken, fatal, required};
@@ -305,7 +305,7 @@ extern "win64" fn WdfDeviceInitSetFileObjectConfig(
         );
         return;
     }
-    let rules = Rules { parent_forbidden: true, parent_required: false, levels_allowed: true };
+    let rules = Rules { parent_forbidden: true, levels_allowed: true };
     let checked = match attributes::check(attributes, rules) {
         Ok(checked) => checked,
         Err(status) => {

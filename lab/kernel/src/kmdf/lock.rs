@@ -52,15 +52,13 @@ impl SpinLock {
     }
 }
 
-impl Drop for SpinLock {
-    fn drop(&mut self) {
-        wdm::free(self.lock.cast());
-    }
-}
-
 impl Body for SpinLock {
     fn type_name(&self) -> &'static str {
         Self::TYPE
+    }
+
+    fn destroy(&self) {
+        wdm::free(self.lock.cast());
     }
 }
 

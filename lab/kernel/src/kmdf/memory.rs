@@ -276,3 +276,10 @@ pub(super) fn of_bytes(client: &Arc<client::Client>, checked: &Checked, bytes: &
     memory.address().copy_from(bytes);
     memory.handle()
 }
+
+/// The bytes of a memory object, or of the part of it at this offset and of this length.
+pub(super) fn bytes(handle: u64, part_of_it: Option<[u64; 2]>) -> Result<Vec<u8>, NtStatus> {
+    let length = lock(&find::<Memory>(handle).buffer).length as u64;
+    let [offset, length] = part_of_it.unwrap_or([0, length]);
+    Ok(part(handle, offset, length)?.to_vec(length as usize))
+}

@@ -21,6 +21,7 @@ mod memory;
 mod names;
 mod object;
 mod queue;
+mod registry;
 mod report;
 mod request;
 mod request_buffers;
@@ -59,6 +60,7 @@ pub(crate) const FUNCTIONS: &[&[Export]] = &[
     memory::FUNCTIONS,
     collection::FUNCTIONS,
     string::FUNCTIONS,
+    registry::FUNCTIONS,
 ];
 
 /// What the framework knows in one lab.

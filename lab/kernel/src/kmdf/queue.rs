@@ -748,14 +748,13 @@ extern "win64" fn WdfIoQueueReadyNotify(_globals: Ptr<Globals>, queue: u64, call
 
 /// Moves a request that the driver has to another queue.
 pub(super) fn forward(request: &Ref<Request>, to: &Ref<Queue>) -> NtStatus {
-    if let Some(from) = find_quiet::<Queue>(request.presented_by()) {
-        if from.handle() == to.handle() || from.device != to.device {
-            broken(
-                "WdfRequestForwardToIoQueue was given the request's own queue, or one of another device".into(),
-                "forward to another queue of the same device; WdfRequestRequeue returns a request to its own",
-            );
-            return NtStatus::INVALID_DEVICE_REQUEST;
-        }
+    let from = find_quiet::<Queue>(request.presented_by());
+    if request.device != to.device || from.is_some_and(|from| from.handle() == to.handle()) {
+        broken(
+            "WdfRequestForwardToIoQueue was given the request's own queue, or one of another device".into(),
+            "forward to another queue of the same device; WdfRequestRequeue returns a request to its own",
+        );
+        return NtStatus::INVALID_DEVICE_REQUEST;
     }
     match insert(to, request) {
         Ok(()) => NtStatus::SUCCESS,

@@ -17,5 +17,4 @@ pub(super) const WDF_EXECUTION_LEVEL_INVALID: NtStatus = status(0xC020_0211);
 pub(super) const WDF_PARENT_NOT_SPECIFIED: NtStatus = status(0xC020_0212);
 
 pub(super) const INVALID_PARAMETER_4: NtStatus = status(0xC000_00F2);
-pub(super) const OBJECT_TYPE_MISMATCH: NtStatus = NtStatus::OBJECT_TYPE_MISMATCH;
 pub(super) const INVALID_USER_BUFFER: NtStatus = status(0xC000_00E8);

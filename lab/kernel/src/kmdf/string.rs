@@ -69,3 +69,10 @@ pub(super) fn set(string: u64, value: &str) {
     let string = find::<Text>(string);
     *lock(&string.value) = OwnedUnicode::new(value);
 }
+
+/// The value of a string object.
+pub(super) fn units(string: u64) -> Vec<u16> {
+    let string = find::<Text>(string);
+    let value = lock(&string.value).value();
+    value.units()
+}

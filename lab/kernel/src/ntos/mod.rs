@@ -14,6 +14,7 @@ pub(crate) mod registry;
 pub(crate) mod rtl;
 pub(crate) mod spin;
 pub(crate) mod system;
+pub(crate) mod table;
 pub(crate) mod time;
 pub(crate) mod work;
 
@@ -28,6 +29,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     rtl::EXPORTS,
     spin::EXPORTS,
     system::EXPORTS,
+    table::EXPORTS,
     time::EXPORTS,
     work::EXPORTS,
 ];

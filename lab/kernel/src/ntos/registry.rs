@@ -96,7 +96,7 @@ impl Registry {
         lock(&self.0).get(&normal(path)).map(|key| key.values.values().cloned().collect()).unwrap_or_default()
     }
 
-    fn delete_value(&self, path: &str, name: &str) -> bool {
+    pub fn delete_value(&self, path: &str, name: &str) -> bool {
         lock(&self.0).get_mut(&normal(path)).is_some_and(|key| key.values.remove(&name.to_lowercase()).is_some())
     }
 

@@ -662,7 +662,7 @@ extern "win64" fn RtlGUIDFromString(source: Ptr<UnicodeString>, guid: Ptr<[u8; 1
 }
 
 /// The lab says that it is Windows 10 22H2.
-const VERSION: [u32; 3] = [10, 0, 19045];
+pub(crate) const VERSION: [u32; 3] = [10, 0, 19045];
 
 /// `RTL_OSVERSIONINFOW` is 276 bytes; the extended form has 8 more.
 extern "win64" fn RtlGetVersion(information: Ptr<u32>) -> NtStatus {

@@ -78,6 +78,38 @@ pub(crate) const EXPORTS: &[Export] = exports![
     SeTokenIsAdmin,
     PsReferencePrimaryToken,
     PsDereferencePrimaryToken,
+    SeQueryInformationToken,
+    SeLocateProcessImageName,
+    PsGetVersion,
+    PsGetProcessCreateTimeQuadPart,
+    ObQueryNameString,
+    ObOpenObjectByPointer,
+    ObRegisterCallbacks,
+    ObUnRegisterCallbacks,
+    ZwOpenProcess,
+    ZwOpenEvent,
+    ZwCreateSection,
+    ZwMapViewOfSection,
+    ZwUnmapViewOfSection,
+    ZwLoadDriver,
+    ZwUnloadDriver,
+    ZwNotifyChangeKey,
+    ZwQueryObject,
+    ZwSetInformationFile,
+    IoRegisterDeviceInterface,
+    IoSetDeviceInterfaceState,
+    KeRegisterProcessorChangeCallback,
+    KeDeregisterProcessorChangeCallback,
+    KeExpandKernelStackAndCalloutEx,
+    bare RtlLookupFunctionEntry,
+    RtlMapGenericMask,
+    RtlLengthRequiredSid,
+    RtlInitializeSid,
+    RtlSubAuthoritySid,
+    RtlCreateAcl,
+    RtlAddAccessAllowedAce,
+    RtlAbsoluteToSelfRelativeSD,
+    RtlGetOwnerSecurityDescriptor,
     RtlCreateSecurityDescriptor,
     RtlSetDaclSecurityDescriptor,
     RtlLengthSecurityDescriptor,
@@ -343,7 +375,7 @@ extern "win64" fn EtwUnregister(handle: u64) -> NtStatus {
     NtStatus::SUCCESS
 }
 
-/// Event data goes into the debugger log when it is text.
+/// Event data is kept when it is text.
 fn log_event(handle: u64, count: u32, data: Ptr<[u64; 2]>) -> NtStatus {
     let kernel = thread::current();
     if !lock(&kernel.etw.0).contains_key(&handle) {
@@ -355,7 +387,7 @@ fn log_event(handle: u64, count: u32, data: Ptr<[u64; 2]>) -> NtStatus {
         let text = String::from_utf16_lossy(&units);
         let text = text.trim_end_matches('\0');
         if text.len() > 1 && text.chars().all(|character| !character.is_control() && character != '\u{fffd}') {
-            kernel.reports.print(&format!("ETW: {text}\n"));
+            kernel.reports.event(text);
         }
     }
     NtStatus::SUCCESS
@@ -395,7 +427,7 @@ extern "win64" fn EtwWriteString(handle: u64, _level: u8, _keyword: u64, _activi
     if !lock(&kernel.etw.0).contains_key(&handle) {
         return NtStatus::INVALID_HANDLE;
     }
-    kernel.reports.print(&format!("ETW: {text}\n"));
+    kernel.reports.event(&text);
     NtStatus::SUCCESS
 }
 
@@ -1071,4 +1103,217 @@ extern "win64" fn KeStackAttachProcess(_process: u64, _state: u64) {
 
 extern "win64" fn KeUnstackDetachProcess(_state: u64) {
     require_irql(DISPATCH_LEVEL);
+}
+
+extern "win64" fn SeQueryInformationToken(_token: u64, _class: u32, _out: u64) -> NtStatus {
+    NtStatus::NOT_IMPLEMENTED
+}
+
+/// Every process is the system here, which has no image file.
+extern "win64" fn SeLocateProcessImageName(_process: u64, out: Ptr<u64>) -> NtStatus {
+    require_irql(APC_LEVEL);
+    if let Some(status) = inject::faulted() {
+        return status;
+    }
+    // A counted string in front of its buffer, which the caller frees with ExFreePool.
+    let memory = thread::current().pool.allocate(32, u32::from_le_bytes(*b"SeOn"), true, true);
+    memory.cast::<UnicodeString>().write(UnicodeString { Length: 0, MaximumLength: 2, Buffer: memory.byte_at(16) });
+    out.write(memory.address());
+    NtStatus::SUCCESS
+}
+
+extern "win64" fn PsGetVersion(major: Ptr<u32>, minor: Ptr<u32>, build: Ptr<u32>, pack: Ptr<UnicodeString>) -> u8 {
+    let [ours_major, ours_minor, ours_build] = crate::ntos::rtl::VERSION;
+    major.write_optional(ours_major);
+    minor.write_optional(ours_minor);
+    build.write_optional(ours_build);
+    pack.write_optional(UnicodeString::EMPTY);
+    0
+}
+
+extern "win64" fn PsGetProcessCreateTimeQuadPart(_process: u64) -> i64 {
+    0
+}
+
+extern "win64" fn ObQueryNameString(object: u64, out: Ptr<u8>, length: u32, needed: Ptr<u32>) -> NtStatus {
+    require_irql(PASSIVE_LEVEL);
+    let name = thread::current().io.device_name(object).unwrap_or_default();
+    let units: Vec<u16> = name.encode_utf16().chain([0]).collect();
+    let size = 16 + if name.is_empty() { 0 } else { units.len() * 2 };
+    needed.write_optional(size as u32);
+    if (length as usize) < size {
+        return NtStatus::INFO_LENGTH_MISMATCH;
+    }
+    if name.is_empty() {
+        out.cast::<UnicodeString>().write(UnicodeString::EMPTY);
+        return NtStatus::SUCCESS;
+    }
+    let buffer: Ptr<u16> = out.byte_at(16);
+    buffer.copy_from(&units);
+    let bytes = units.len() as u16 * 2;
+    out.cast::<UnicodeString>().write(UnicodeString { Length: bytes - 2, MaximumLength: bytes, Buffer: buffer });
+    NtStatus::SUCCESS
+}
+
+extern "win64" fn ObOpenObjectByPointer() -> NtStatus {
+    NtStatus::NOT_IMPLEMENTED
+}
+
+const OBJECT: &str = "object callback registration";
+const PROCESSOR: &str = "processor change callback";
+
+extern "win64" fn ObRegisterCallbacks(_registration: u64, handle: Ptr<u64>) -> NtStatus {
+    register(OBJECT, next_number(), handle)
+}
+
+extern "win64" fn ObUnRegisterCallbacks(handle: u64) {
+    unregister(OBJECT, handle);
+}
+
+extern "win64" fn KeRegisterProcessorChangeCallback(_callback: u64, _context: u64, _flags: u32) -> u64 {
+    let key = next_number();
+    if register(PROCESSOR, key, Ptr::NULL).is_success() { key } else { 0 }
+}
+
+extern "win64" fn KeDeregisterProcessorChangeCallback(handle: u64) {
+    unregister(PROCESSOR, handle);
+}
+
+// Objects that the lab does not have.
+
+extern "win64" fn ZwOpenProcess() -> NtStatus {
+    NtStatus::INVALID_PARAMETER
+}
+
+extern "win64" fn ZwOpenEvent() -> NtStatus {
+    NtStatus::OBJECT_NAME_NOT_FOUND
+}
+
+extern "win64" fn ZwCreateSection() -> NtStatus {
+    NtStatus::NOT_IMPLEMENTED
+}
+
+extern "win64" fn ZwMapViewOfSection() -> NtStatus {
+    NtStatus::INVALID_HANDLE
+}
+
+extern "win64" fn ZwUnmapViewOfSection() -> NtStatus {
+    NtStatus::INVALID_PARAMETER
+}
+
+extern "win64" fn ZwLoadDriver() -> NtStatus {
+    NtStatus::OBJECT_NAME_NOT_FOUND
+}
+
+extern "win64" fn ZwUnloadDriver() -> NtStatus {
+    NtStatus::OBJECT_NAME_NOT_FOUND
+}
+
+extern "win64" fn ZwNotifyChangeKey() -> NtStatus {
+    NtStatus::NOT_IMPLEMENTED
+}
+
+extern "win64" fn ZwQueryObject() -> NtStatus {
+    NtStatus::NOT_IMPLEMENTED
+}
+
+extern "win64" fn ZwSetInformationFile() -> NtStatus {
+    NtStatus::INVALID_HANDLE
+}
+
+extern "win64" fn IoRegisterDeviceInterface(
+    _device: u64,
+    _class: u64,
+    _reference: u64,
+    link: Ptr<UnicodeString>,
+) -> NtStatus {
+    link.write_optional(UnicodeString::EMPTY);
+    NtStatus::INVALID_DEVICE_REQUEST
+}
+
+extern "win64" fn IoSetDeviceInterfaceState(_link: Ptr<UnicodeString>, _enable: u8) -> NtStatus {
+    NtStatus::OBJECT_NAME_NOT_FOUND
+}
+
+extern "win64" fn KeExpandKernelStackAndCalloutEx(
+    routine: u64,
+    parameter: u64,
+    size: u64,
+    _wait: u8,
+    _context: u64,
+) -> NtStatus {
+    KeExpandKernelStackAndCallout(routine, parameter, size)
+}
+
+/// No unwind data is looked up: the lab dispatches no exceptions.
+extern "win64" fn RtlLookupFunctionEntry(_address: u64, base: Ptr<u64>, _history: u64) -> u64 {
+    base.write_optional(0);
+    0
+}
+
+/// `GENERIC_MAPPING`: read, write, execute, all.
+extern "win64" fn RtlMapGenericMask(mask: Ptr<u32>, mapping: Ptr<[u32; 4]>) {
+    let mapping = mapping.read();
+    let wanted = mask.read();
+    let mapped = mapping.iter().enumerate().fold(wanted & 0x0FFF_FFFF, |mapped, (index, rights)| {
+        // Generic read is bit 31, and so on down to generic all.
+        if wanted & 0x8000_0000 >> index != 0 { mapped | rights } else { mapped }
+    });
+    mask.write(mapped);
+}
+
+extern "win64" fn RtlLengthRequiredSid(parts: u32) -> u32 {
+    8 + 4 * parts
+}
+
+extern "win64" fn RtlInitializeSid(sid: Ptr<u8>, authority: Ptr<[u8; 6]>, parts: u8) -> NtStatus {
+    if parts > 15 {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    sid.copy_from(&[1, parts]);
+    sid.at(2).copy_from(&authority.read());
+    NtStatus::SUCCESS
+}
+
+extern "win64" fn RtlSubAuthoritySid(sid: Ptr<u8>, index: u32) -> Ptr<u32> {
+    sid.byte_at(8 + 4 * index as usize)
+}
+
+/// `ACL`: revision, a zero byte, size, count, a zero word.
+extern "win64" fn RtlCreateAcl(acl: Ptr<u8>, length: u32, revision: u32) -> NtStatus {
+    if !(8..=0xFFFC).contains(&length) || !(2..=4).contains(&revision) {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    let size = (length as u16).to_le_bytes();
+    acl.copy_from(&[revision as u8, 0, size[0], size[1], 0, 0, 0, 0]);
+    NtStatus::SUCCESS
+}
+
+extern "win64" fn RtlAddAccessAllowedAce(acl: Ptr<u8>, _revision: u32, mask: u32, sid: Ptr<u8>) -> NtStatus {
+    let size = acl.at(2).cast::<u16>().read_unaligned();
+    let count = acl.at(4).cast::<u16>().read_unaligned();
+    let end = (0..count).fold(8u16, |at, _| at + acl.at(usize::from(at) + 2).cast::<u16>().read_unaligned());
+    let sid = sid.to_vec(sid_length(sid));
+    let length = 8 + sid.len() as u16;
+    if u32::from(end) + u32::from(length) > u32::from(size) {
+        return NtStatus(0xC000_0099u32 as i32); // STATUS_ALLOTTED_SPACE_EXCEEDED
+    }
+    let ace = acl.at(usize::from(end));
+    let bytes = length.to_le_bytes();
+    ace.copy_from(&[0, 0, bytes[0], bytes[1]]);
+    ace.at(4).copy_from(&mask.to_le_bytes());
+    ace.at(8).copy_from(&sid);
+    acl.at(4).cast::<u16>().copy_from(&[count + 1]);
+    NtStatus::SUCCESS
+}
+
+extern "win64" fn RtlAbsoluteToSelfRelativeSD(_absolute: u64, _relative: u64, length: Ptr<u32>) -> NtStatus {
+    length.write_optional(0);
+    NtStatus::NOT_IMPLEMENTED
+}
+
+extern "win64" fn RtlGetOwnerSecurityDescriptor(_descriptor: u64, owner: Ptr<u64>, defaulted: Ptr<u8>) -> NtStatus {
+    owner.write(0);
+    defaulted.write_optional(0);
+    NtStatus::SUCCESS
 }
