@@ -11,6 +11,7 @@ use std::sync::Once;
 use crate::call::{CallContext, LEAVE_STOPPED, postern_lab_recover};
 use crate::image::{self, State};
 use crate::report::{Finding, Kind, Place};
+use crate::shared_data;
 use crate::thread::{self, ThreadPage};
 
 /// Stack that `postern_lab_invoke` uses below its note: arguments, and the return address.
@@ -52,6 +53,7 @@ static PREVIOUS: Previous = Previous(UnsafeCell::new(unsafe { core::mem::zeroed(
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        shared_data::prepare();
         for signal in SIGNALS {
             // SAFETY: all-zero is a valid `sigaction`.
             let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
@@ -123,7 +125,10 @@ fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t
     let registers = &mut context.uc_mcontext.gregs;
     let rip = registers[libc::REG_RIP as usize] as u64;
     let rsp = registers[libc::REG_RSP as usize] as u64;
-    if image::state(rip) == Some(State::Loaded) && signal == libc::SIGSEGV && emulate(page, registers) {
+    // SAFETY: all of these signals carry an address.
+    let address = unsafe { info.si_addr() } as u64;
+    let may_emulate = image::state(rip) == Some(State::Loaded) && signal == libc::SIGSEGV;
+    if may_emulate && (emulate(page, registers) || shared_data::emulate(registers, address)) {
         return true;
     }
     let error = registers[libc::REG_ERR as usize] as u64;
@@ -131,8 +136,7 @@ fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t
     let fault = unsafe { &mut *page.fault.get() };
     fault.signal = signal;
     fault.code = info.si_code;
-    // SAFETY: all of these signals carry an address.
-    fault.address = unsafe { info.si_addr() } as u64;
+    fault.address = address;
     fault.rip = rip;
     fault.write = error & 2 != 0;
     fault.execute = error & 16 != 0;
@@ -148,28 +152,29 @@ fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t
     true
 }
 
+/// `REG_*` of each register number in an instruction's encoding.
+pub(crate) const ENCODED: [i32; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
+
 /// Privileged instructions that drivers have inline: `KeGetCurrentIrql`, `KeRaiseIrql` and `KeLowerIrql`
 /// are moves from and to `CR8` on x64.
 fn emulate(page: &ThreadPage, registers: &mut [i64; 23]) -> bool {
-    /// `REG_*` of each register number in an instruction's encoding.
-    const ENCODED: [i32; 16] = [
-        libc::REG_RAX,
-        libc::REG_RCX,
-        libc::REG_RDX,
-        libc::REG_RBX,
-        libc::REG_RSP,
-        libc::REG_RBP,
-        libc::REG_RSI,
-        libc::REG_RDI,
-        libc::REG_R8,
-        libc::REG_R9,
-        libc::REG_R10,
-        libc::REG_R11,
-        libc::REG_R12,
-        libc::REG_R13,
-        libc::REG_R14,
-        libc::REG_R15,
-    ];
     let rip = registers[libc::REG_RIP as usize] as u64;
     let byte = |index: u64| {
         // SAFETY: the processor has just fetched this instruction from a loaded image.

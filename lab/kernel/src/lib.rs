@@ -20,6 +20,7 @@ mod nt;
 mod ntos;
 mod ptr;
 mod report;
+mod shared_data;
 mod thread;
 mod traffic;
 
