@@ -2,7 +2,7 @@
 
 use core::hash::{BuildHasher, Hash, Hasher};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::{At, Decision, Direction, Packet, icmp};
@@ -36,6 +36,25 @@ impl Key {
             _ => 0,
         };
         Key { local: octets(local), remote: octets(remote), detail, protocol, v6: local.is_ipv6() }
+    }
+}
+
+impl Key {
+    pub fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    /// Local and remote end of a TCP or UDP flow; of others the addresses only.
+    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        let address = |octets: [u8; 16]| match self.v6 {
+            true => IpAddr::from(octets),
+            false => IpAddr::from([octets[0], octets[1], octets[2], octets[3]]),
+        };
+        let (local, remote) = match self.protocol {
+            TCP | UDP => ((self.detail >> 16) as u16, self.detail as u16),
+            _ => (0, 0),
+        };
+        (SocketAddr::new(address(self.local), local), SocketAddr::new(address(self.remote), remote))
     }
 }
 

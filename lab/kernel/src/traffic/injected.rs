@@ -6,14 +6,13 @@ use fwps::sys::*;
 use postern_engine::{Decision, Verdict};
 
 use super::header::Header;
-use super::values::{Facts, Octets};
+use super::values::Octets;
 use super::walk::{At, Walk};
 use super::{Direction, Packet, Scratch};
 use crate::fwp::pending::Operation;
 use crate::kernel::Kernel;
 use crate::ndis::{self, LabList};
 use crate::ptr::Ptr;
-use crate::thread;
 
 /// Where an injected packet enters the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,30 +153,8 @@ pub(crate) fn reauthorize(kernel: &Kernel, operation: &Operation) -> Verdict {
 fn walk<T>(kernel: &Kernel, packet: &Packet<'_>, app: Option<&[u8]>, body: impl FnOnce(&mut Walk<'_>) -> T) -> T {
     let (view, callouts) = (kernel.fwp.view.load_full(), kernel.fwp.callouts.0.load_full());
     let octets = Octets::new(&packet.local, &packet.remote);
-    let direction = match packet.direction {
-        Direction::Outbound => FWP_DIRECTION_OUTBOUND,
-        Direction::Inbound => FWP_DIRECTION_INBOUND,
-    };
-    let mut facts = Facts::new(packet.protocol, &packet.local, &packet.remote, &octets, direction);
-    facts.set_app(app);
     let mut scratch = Scratch::new();
-    body(&mut Walk {
-        kernel,
-        view: &view,
-        callouts: &callouts,
-        processor: thread::page().processor.get(),
-        scratch: &mut scratch,
-        packet,
-        facts,
-        apps: &[],
-        app: None,
-        flow: 0,
-        endpoint: 0,
-        needs_ale: false,
-        permitted: None,
-        loaded: false,
-        injected: None,
-        completion: 0,
-        classify_context: 0,
-    })
+    let mut walk = Walk::new(kernel, &view, &callouts, &mut scratch, packet, &octets, &[]);
+    walk.facts.set_app(app);
+    body(&mut walk)
 }

@@ -100,7 +100,10 @@ fn a_tcp_client_passes_the_layers_in_the_documented_order() {
     send(&mut traffic, &flow, Direction::Outbound, FIN_ACK, 0);
     seen.take();
     send(&mut traffic, &flow, Direction::Inbound, ACK, 0);
-    assert_eq!(seen.take(), ["INBOUND_IPPACKET_V4", "INBOUND_TRANSPORT_V4", "ALE_ENDPOINT_CLOSURE_V4"]);
+    assert_eq!(
+        seen.take(),
+        ["INBOUND_IPPACKET_V4", "INBOUND_TRANSPORT_V4", "ALE_ENDPOINT_CLOSURE_V4", "ALE_RESOURCE_RELEASE_V4"]
+    );
 }
 
 #[test]
@@ -116,6 +119,31 @@ fn a_tcp_server_passes_the_layers_in_the_documented_order() {
     assert_eq!(seen.take(), ["OUTBOUND_TRANSPORT_V6", "OUTBOUND_IPPACKET_V6"]);
     send(&mut traffic, &flow, Direction::Inbound, ACK, 0);
     assert_eq!(seen.take(), ["INBOUND_IPPACKET_V6", "INBOUND_TRANSPORT_V6", "ALE_FLOW_ESTABLISHED_V6"]);
+}
+
+#[test]
+fn an_accept_is_preceded_by_listening_which_can_be_blocked() {
+    let lab = lab_with_callouts_everywhere();
+    let seen = record_layers();
+    let mut traffic = lab.traffic();
+    let server = connection(flow::TCP, "10.0.0.1:80", "10.0.0.2:40000");
+    assert_eq!(traffic.accept(&server).layer, FWPS_LAYER_ALE_AUTH_RECV_ACCEPT_V4);
+    assert_eq!(seen.take()[..3], ["ALE_RESOURCE_ASSIGNMENT_V4", "ALE_AUTH_LISTEN_V4", "INBOUND_IPPACKET_V4"]);
+    let session = session(&lab);
+    let id = filter(&lab, session, layers::key::ALE_AUTH_LISTEN_V4, Action::Block);
+    let outcome = traffic.accept(&server);
+    assert_eq!((outcome.layer, outcome.filter_id), (FWPS_LAYER_ALE_AUTH_LISTEN_V4, Some(id)));
+}
+
+#[test]
+fn ending_flows_closes_their_endpoints() {
+    let lab = lab_with_callouts_everywhere();
+    let mut traffic = lab.traffic();
+    traffic.connect(&connection(flow::UDP, "10.0.0.1:5000", "10.0.0.2:53"));
+    let seen = record_layers();
+    traffic.end_flows();
+    assert_eq!(seen.take(), ["ALE_ENDPOINT_CLOSURE_V4", "ALE_RESOURCE_RELEASE_V4"]);
+    assert_eq!(traffic.flows(), 0);
 }
 
 #[test]

@@ -487,3 +487,40 @@ pub(super) fn ale_endpoint_closure<'a>(
     }
     values
 }
+
+pub(super) fn ale_resource_release<'a>(
+    facts: &Facts<'a>,
+) -> [Value<'a>; field::ale_resource_release::PACKAGE_FAMILY_NAME + 1] {
+    let mut values = [Value::Empty; field::ale_resource_release::PACKAGE_FAMILY_NAME + 1];
+    put! { values, ale_resource_release:
+        ALE_APP_ID = facts.app,
+        ALE_USER_ID = facts.user,
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_PROTOCOL = Value::Uint8(facts.protocol),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        FLAGS = Value::Uint32(facts.flags),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+    }
+    values
+}
+
+pub(super) fn ale_auth_listen<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_auth_listen::PACKAGE_FAMILY_NAME + 1] {
+    let mut values = [Value::Empty; field::ale_auth_listen::PACKAGE_FAMILY_NAME + 1];
+    put! { values, ale_auth_listen:
+        ALE_APP_ID = facts.app,
+        ALE_USER_ID = facts.user,
+        IP_LOCAL_ADDRESS = facts.local,
+        IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
+        IP_LOCAL_PORT = Value::Uint16(facts.local_port),
+        IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
+        FLAGS = Value::Uint32(facts.flags),
+        INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
+        TUNNEL_TYPE = Value::Uint32(0),
+        LOCAL_INTERFACE_PROFILE_ID = Value::Uint32(PROFILE),
+        SIO_FIREWALL_SOCKET_PROPERTY = Value::Uint32(0),
+        COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
+    }
+    values
+}

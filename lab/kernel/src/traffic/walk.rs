@@ -16,6 +16,7 @@ use crate::fwp::{Table, View};
 use crate::kernel::Kernel;
 use crate::ndis;
 use crate::ptr::Ptr;
+use crate::thread;
 
 /// A stop on the way: a pair of layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(crate) enum At {
     AuthRecvAccept,
     FlowEstablished,
     EndpointClosure,
+    ResourceRelease,
+    AuthListen,
 }
 
 impl At {
@@ -56,6 +59,8 @@ impl At {
             At::AuthRecvAccept => (id::ALE_AUTH_RECV_ACCEPT_V4, id::ALE_AUTH_RECV_ACCEPT_V6),
             At::FlowEstablished => (id::ALE_FLOW_ESTABLISHED_V4, id::ALE_FLOW_ESTABLISHED_V6),
             At::EndpointClosure => (id::ALE_ENDPOINT_CLOSURE_V4, id::ALE_ENDPOINT_CLOSURE_V6),
+            At::ResourceRelease => (id::ALE_RESOURCE_RELEASE_V4, id::ALE_RESOURCE_RELEASE_V6),
+            At::AuthListen => (id::ALE_AUTH_LISTEN_V4, id::ALE_AUTH_LISTEN_V6),
         };
         if v6 { v6_layer } else { v4_layer }
     }
@@ -63,7 +68,7 @@ impl At {
     /// The layer where callouts see what was dropped here, if there is one.
     fn discard_layer(self, v6: bool) -> Option<u16> {
         match self {
-            At::BindRedirect | At::ConnectRedirect | At::EndpointClosure => None,
+            At::BindRedirect | At::ConnectRedirect | At::EndpointClosure | At::ResourceRelease => None,
             // Each layer below 56 that can discard is followed by its discard layer.
             _ => Some(self.layer(v6) + 1),
         }
@@ -105,6 +110,40 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
+    pub fn new(
+        kernel: &'a Kernel,
+        view: &'a View,
+        callouts: &'a Table,
+        scratch: &'a mut Scratch,
+        packet: &'a Packet<'a>,
+        octets: &'a Octets,
+        apps: &'a [App],
+    ) -> Walk<'a> {
+        let direction = match packet.direction {
+            Direction::Outbound => FWP_DIRECTION_OUTBOUND,
+            Direction::Inbound => FWP_DIRECTION_INBOUND,
+        };
+        Walk {
+            kernel,
+            view,
+            callouts,
+            processor: thread::page().processor.get(),
+            scratch,
+            packet,
+            facts: Facts::new(packet.protocol, &packet.local, &packet.remote, octets, direction),
+            apps,
+            app: None,
+            flow: 0,
+            endpoint: 0,
+            needs_ale: false,
+            permitted: None,
+            loaded: false,
+            injected: None,
+            completion: 0,
+            classify_context: 0,
+        }
+    }
+
     /// Passes a layer. The verdict of a permit is returned.
     #[inline]
     pub fn pass(&mut self, at: At) -> Result<Option<u64>, Blocked> {
@@ -191,6 +230,8 @@ impl<'a> Walk<'a> {
             At::AuthRecvAccept => self.run_with(layer, data, &values::ale_auth_recv_accept(&self.facts)),
             At::FlowEstablished => self.run_with(layer, data, &values::ale_flow_established(&self.facts)),
             At::EndpointClosure => self.run_with(layer, data, &values::ale_endpoint_closure(&self.facts)),
+            At::ResourceRelease => self.run_with(layer, data, &values::ale_resource_release(&self.facts)),
+            At::AuthListen => self.run_with(layer, data, &values::ale_auth_listen(&self.facts)),
             At::InboundIcmpError => {
                 let (protocol, local, remote) = icmp::embedded(self.packet);
                 let octets = Octets::new(&local, &remote);
@@ -253,9 +294,13 @@ impl<'a> Walk<'a> {
             At::DatagramData | At::FlowEstablished => ip,
             At::InboundIcmpError | At::Stream => ip + transport,
             At::AuthConnect if self.packet.protocol != TCP => ip,
-            At::AuthConnect | At::BindRedirect | At::ResourceAssignment | At::ConnectRedirect | At::EndpointClosure => {
-                return None;
-            }
+            At::AuthConnect
+            | At::AuthListen
+            | At::BindRedirect
+            | At::ResourceAssignment
+            | At::ConnectRedirect
+            | At::EndpointClosure
+            | At::ResourceRelease => return None,
         })
     }
 
@@ -289,7 +334,7 @@ impl<'a> Walk<'a> {
             At::InboundIcmpError => IP | TRANSPORT | COMPARTMENT_ID | ENDPOINT,
             At::OutboundIcmpError => TRANSPORT | COMPARTMENT_ID | ENDPOINT | SCOPE,
             At::BindRedirect | At::ConnectRedirect => FWPS_METADATA_FIELD_PROCESS_ID | ENDPOINT,
-            At::ResourceAssignment => PROCESS | ENDPOINT | COMPLETION,
+            At::ResourceAssignment | At::AuthListen => PROCESS | ENDPOINT | COMPLETION,
             At::AuthConnect => {
                 FLOW | PROCESS | TRANSPORT | COMPARTMENT_ID | ENDPOINT | DIRECTION | ICMP_ID | SCOPE | COMPLETION
             }
@@ -297,7 +342,7 @@ impl<'a> Walk<'a> {
                 FLOW | IP | PROCESS | TRANSPORT | COMPARTMENT_ID | ENDPOINT | DIRECTION | ICMP_ID | COMPLETION
             }
             At::FlowEstablished => FLOW | PROCESS | ENDPOINT | ICMP_ID,
-            At::EndpointClosure => FWPS_METADATA_FIELD_PROCESS_ID | COMPARTMENT_ID | ENDPOINT,
+            At::EndpointClosure | At::ResourceRelease => FWPS_METADATA_FIELD_PROCESS_ID | COMPARTMENT_ID | ENDPOINT,
         };
         let inbound = self.packet.direction == Direction::Inbound;
         let is_icmp = icmp::is_icmp(self.packet.protocol);
