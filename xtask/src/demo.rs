@@ -78,7 +78,7 @@ impl Demo<'_> {
         self.run(&["state"])?;
         say("5. unloading while traffic flows");
         let mut traffic = self
-            .postern(&["replay", CAPTURE, "--repeat", "2000", "--json"])
+            .postern(&["replay", CAPTURE, "--repeat", "20000", "--json"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

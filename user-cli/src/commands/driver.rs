@@ -62,7 +62,7 @@ fn load(context: &Context, image: Option<PathBuf>, name: Option<String>) -> Resu
         )?;
     context.output.print(&driver, |driver| {
         format!(
-            "loaded {} at {:#x}, {} bytes, {} registrations, in {:.2} ms",
+            "loaded {} at {:#x}, {} bytes, {} callouts, in {:.2} ms",
             driver.service,
             driver.base,
             count(driver.size),
@@ -103,7 +103,7 @@ pub fn describe_unloaded(unloaded: &Unloaded) -> String {
         text += &format!("  {line}\n");
     }
     text += &format!(
-        "unloaded {} in {:.2} ms, {} registrations before",
+        "unloaded {} in {:.2} ms, {} callouts before",
         unloaded.service, unloaded.milliseconds, unloaded.registrations
     );
     match &unloaded.violations[..] {
@@ -150,7 +150,10 @@ fn status(context: &Context, service: &str) -> Result<Exit> {
         if shown.callouts.is_empty() {
             return text;
         }
-        let rows = shown.callouts.iter().map(|callout| {
+        // One that is not registered is worth a row, too.
+        let idle = |callout: &CalloutStatistics| callout.id != 0 && callout.acted == 0 && callout.passed_over == 0;
+        let (idle, busy): (Vec<_>, Vec<_>) = shown.callouts.iter().partition(|callout| idle(callout));
+        let rows = busy.into_iter().map(|callout| {
             [
                 Cell::new(&callout.layer),
                 Cell::new(&callout.role),
@@ -159,7 +162,8 @@ fn status(context: &Context, service: &str) -> Result<Exit> {
                 Cell::new(count(callout.passed_over)),
             ]
         });
-        text + "\n" + &lines(&table(["layer", "callout", "id", "acted", "passed over"], rows))
+        text += &format!("\n{}", lines(&table(["layer", "callout", "id", "acted", "passed over"], rows)));
+        text + &format!("\n{} of {} callouts have seen no traffic", idle.len(), shown.callouts.len())
     })?;
     Ok(if shown.loaded { Exit::Success } else { Exit::Failed })
 }
