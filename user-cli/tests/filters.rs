@@ -207,6 +207,7 @@ fn mistakes_on_the_command_line_are_explained_before_a_lab_is_asked() {
             "--remote has no IPv6 address",
         ),
         (&["--layer", "connect", "--action", "callout-inspect", "--fail-closed"], "--fail-closed means nothing"),
+        (&["--layer", "connect", "--action", "block", "--silent"], "--silent means nothing"),
         (&["--layer", "stream", "--action", "callout-block"], "the driver has no callouts at layer STREAM_V4"),
         (&["--layer", "FWPM_LAYER_ALE_AUTH_CONNECT_V6", "--family", "v4", "--action", "block"], "not one of IPv4"),
     ] {
@@ -240,4 +241,21 @@ fn clients_wait_for_each_others_transactions() {
         }
     });
     assert_eq!(objects(&lab), (1, 1, 0, 20));
+}
+
+#[test]
+fn a_silent_block_says_so_in_the_filters_context() {
+    let lab = Lab::started();
+    let block = ["--layer", "connect", "--family", "v4", "--action", "callout-block"];
+    let context = || {
+        let state = lab.run(&["state", "--format", "xml"]);
+        let from = state.out.find("<rawContext>").expect("a filter") + "<rawContext>".len();
+        let digits: String = state.out[from..].chars().take_while(char::is_ascii_digit).collect();
+        postern_protocol::FilterContext::from_raw(digits.parse().unwrap())
+    };
+    add(&lab, &block);
+    assert_eq!(context(), Some(postern_protocol::FilterContext::empty()));
+    lab.run(&["filter", "remove", "--all"]);
+    add(&lab, &[&block[..], &["--silent"]].concat());
+    assert_eq!(context(), Some(postern_protocol::FilterContext::ABSORB));
 }

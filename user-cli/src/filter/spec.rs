@@ -82,6 +82,10 @@ pub struct Spec {
     /// (FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED)
     #[arg(long)]
     pub fail_closed: bool,
+
+    /// With callout-block: drop the packets silently, without discard layers and audit events (FWPS_CLASSIFY_OUT_FLAG_ABSORB)
+    #[arg(long)]
+    pub silent: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -145,6 +149,10 @@ impl Spec {
         if self.fail_closed && !self.action.decides_in_callout() {
             return Err(Failure::usage(format!("--fail-closed means nothing with --action {}", self.action.name()))
                 .help("it goes with callout-permit and callout-block"));
+        }
+        if self.silent && self.action != Verb::CalloutBlock {
+            return Err(Failure::usage(format!("--silent means nothing with --action {}", self.action.name()))
+                .help("it goes with callout-block: the driver's callout can drop silently, the filter engine cannot"));
         }
         let mut planned = Vec::new();
         for version in self.versions()? {
@@ -231,6 +239,8 @@ impl Spec {
         flags.set(FilterFlags::PERSISTENT, self.lifetime == Lifetime::Persistent);
         flags.set(FilterFlags::CLEAR_ACTION_RIGHT, self.hard);
         flags.set(FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, self.action.decides_in_callout() && !self.fail_closed);
+        let mut context = FilterContext::empty();
+        context.set(FilterContext::ABSORB, self.silent);
         Ok(Planned {
             filter: Filter {
                 key: Uuid::new_v4(),
@@ -246,7 +256,7 @@ impl Spec {
                 weight: self.weight,
                 conditions: self.conditions(layer, version)?,
                 action,
-                raw_context: if callout.is_some() { FilterContext::empty().to_raw() } else { 0 },
+                raw_context: if callout.is_some() { context.to_raw() } else { 0 },
                 id: 0,
                 effective_weight: 0,
             },
