@@ -139,6 +139,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn keys_are_what_they_have_been_since_the_first_version() {
+        let block = Callout { role: Role::Block, layer: Layer::AleAuthRecvAcceptV6 };
+        assert_eq!(block.key(), 0x706f7374_6572_4e00_8001_000000000203);
+        assert_eq!(crate::VERSION, 0x0001_0000);
+    }
+
+    #[test]
     fn every_callout_has_its_own_index_and_key() {
         for (index, callout) in CALLOUTS.iter().enumerate() {
             assert_eq!(callout.index(), index);

@@ -137,6 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn every_documented_status_has_its_own_action() {
+        for (status, next) in [
+            (Status::SUCCESS, Next::Done),
+            (Status::FWP_CALLOUT_NOT_FOUND, Next::DoneUnknown),
+            (Status::DEVICE_BUSY, Next::RemoveFlowContexts),
+            (Status::FWP_IN_USE, Next::Wait),
+            (Status::NOT_SUPPORTED, Next::SystemThread),
+            (Status::PENDING, Next::Again),
+        ] {
+            assert_eq!(Next::after(status), next, "{status}");
+        }
+    }
+
+    #[test]
     fn success_ends_it_without_a_word() {
         let mut engine = Script::default();
         assert_eq!(until_gone(&mut engine, 258), Unregistered { attempts: 1, unknown: false });

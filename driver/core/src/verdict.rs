@@ -151,10 +151,12 @@ mod tests {
     #[test]
     fn a_leaving_callout_fails_open_or_closed_as_its_filter_says() {
         for role in [Role::Block, Role::Permit] {
-            assert_eq!(out_of_service(role, ORDINARY).action, Some(Action::Block));
-            let open = Question { permit_if_unregistered: true, ..ORDINARY };
-            assert_eq!(out_of_service(role, open).action, Some(Action::Permit));
+            let closed = out_of_service(role, ORDINARY);
+            assert_eq!((closed.action, closed.clear_right), (Some(Action::Block), true));
+            let open = out_of_service(role, Question { permit_if_unregistered: true, ..ORDINARY });
+            assert_eq!((open.action, open.clear_right), (Some(Action::Permit), false));
         }
-        assert_eq!(out_of_service(Role::Inspect, ORDINARY).action, Some(Action::Continue));
+        let inspection = out_of_service(Role::Inspect, ORDINARY);
+        assert_eq!((inspection.action, inspection.clear_right), (Some(Action::Continue), false));
     }
 }
