@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Weight};
+use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Sublayer, Weight};
 use postern_engine::{SessionId, layers};
 use postern_image::POSTERN_SYS;
 use postern_lab::{Config, Connection, Direction, Lab, Outcome, Packet, Traffic};
@@ -182,6 +182,11 @@ pub fn session(lab: &Lab) -> SessionId {
 
 /// Adds the callout object of one of the driver's callouts, as the CLI does for the first filter that names it.
 pub fn add_callout_object(lab: &Lab, session: SessionId, callout: callout::Callout) -> Uuid {
+    add_callout_object_at(lab, session, callout, Uuid::from_u128(callout.layer.key()))
+}
+
+/// As [`add_callout_object`], for filters at any layer.
+pub fn add_callout_object_at(lab: &Lab, session: SessionId, callout: callout::Callout, layer: Uuid) -> Uuid {
     let key = Uuid::from_u128(callout.key());
     lab.engine()
         .callout_add(
@@ -193,13 +198,28 @@ pub fn add_callout_object(lab: &Lab, session: SessionId, callout: callout::Callo
                 uses_provider_context: false,
                 provider: None,
                 data: Vec::new(),
-                layer: Uuid::from_u128(callout.layer.key()),
+                layer,
                 id: 0,
                 registered: false,
                 registration_flags: 0,
             },
         )
         .unwrap();
+    key
+}
+
+/// Adds a sublayer whose filters are asked before those of the default sublayer.
+pub fn add_sublayer_above(lab: &Lab, session: SessionId) -> Uuid {
+    let sublayer = Sublayer {
+        key: Uuid::from_u128(77),
+        display: DisplayData { name: "above".into(), description: String::new() },
+        persistent: false,
+        provider: None,
+        data: Vec::new(),
+        weight: 0xF800,
+    };
+    let key = sublayer.key;
+    lab.engine().sublayer_add(session, sublayer).unwrap();
     key
 }
 
