@@ -1,6 +1,8 @@
 //! Unload: under load, with every status that the engine may answer, from every state.
 
-use postern_lab::{Fault, NtStatus, Occurrences};
+use postern_engine::objects::{Action, FilterFlags};
+use postern_lab::{Decision, Fault, Lab, NtStatus, Occurrences};
+use postern_protocol::callout::Role;
 
 use crate::support::*;
 
@@ -21,12 +23,15 @@ fn every_round_of_load_traffic_and_unload_ends_with_a_full_receipt() {
     assert_clean(&lab);
 }
 
+/// `STATUS_FWP_CALLOUT_NOT_FOUND`
+const CALLOUT_NOT_FOUND: u32 = 0xC022_0001;
+
 /// What `FwpsCalloutUnregisterById0` may answer: what is documented, what is reported, and what nobody expects. `STATUS_PENDING` and
 /// `STATUS_OBJECT_NAME_EXISTS` are successes to `NT_SUCCESS`.
 const STATUSES: [u32; 10] = [
     0x8000_0011, // STATUS_DEVICE_BUSY
     0xC022_000A, // STATUS_FWP_IN_USE
-    0xC022_0001, // STATUS_FWP_CALLOUT_NOT_FOUND
+    CALLOUT_NOT_FOUND,
     0xC000_00BB, // STATUS_NOT_SUPPORTED
     0x0000_0103, // STATUS_PENDING
     0x4000_0000, // STATUS_OBJECT_NAME_EXISTS
@@ -45,7 +50,13 @@ fn the_driver_leaves_whatever_unregistering_answers() {
                 for occurrences in [Occurrences::Nth(1), Occurrences::Nth(32), Occurrences::Next(5)] {
                     load(&lab);
                     lab.inject_fault(Fault { function: function.into(), status: NtStatus(status as i32), occurrences });
-                    unload(&lab);
+                    // Only the word that a callout is unknown is believed, and that no longer than until the last look.
+                    let late = match (function, status, occurrences) {
+                        ("FwpsCalloutUnregisterById0", CALLOUT_NOT_FOUND, Occurrences::Next(times)) => times as usize,
+                        ("FwpsCalloutUnregisterById0", CALLOUT_NOT_FOUND, _) => 1,
+                        _ => 0,
+                    };
+                    unload_with_late_callouts(&lab, late);
                     lab.clear_faults();
                 }
             }
@@ -77,6 +88,69 @@ fn the_driver_leaves_whatever_else_fails_on_the_way_out() {
             lab.clear_faults();
         }
     }
+}
+
+#[test]
+fn a_wrong_irql_moves_unregistering_to_a_system_thread() {
+    let lab = lab_with_driver();
+    lab.inject_fault(Fault {
+        function: "FwpsCalloutUnregisterById0".into(),
+        status: NtStatus(0xC000_00BB_u32 as i32),
+        occurrences: Occurrences::Nth(1),
+    });
+    unload(&lab);
+    let log = lab.debug_log().join("\n");
+    assert!(log.contains("postern: receipt: work: 1 queued = 1 done"), "{log}");
+}
+
+#[test]
+fn a_driver_that_waits_for_its_callouts_no_longer_judges() {
+    for (role, flags, in_service, leaving) in [
+        (Role::Block, FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, Decision::Block, Decision::Permit),
+        (Role::Permit, FilterFlags::empty(), Decision::Permit, Decision::Block),
+    ] {
+        let lab = lab_with_driver();
+        let session = session(&lab);
+        let callout = add_callout_object(&lab, session, connect_callout(role));
+        let mut outlives = filter("outlives the driver", Action::CalloutTerminating(callout));
+        outlives.flags = flags;
+        lab.engine().filter_add(session, outlives).unwrap();
+        assert_eq!(connect(&mut lab.traffic(), "192.0.2.7:443").decision, in_service);
+        lab.inject_fault(Fault {
+            function: "FwpsCalloutUnregisterById0".into(),
+            status: NtStatus(0xC022_000A_u32 as i32), // STATUS_FWP_IN_USE
+            occurrences: Occurrences::Always,
+        });
+        std::thread::scope(|scope| {
+            scope.spawn(|| unload(&lab));
+            let _released = ClearFaults(&lab);
+            wait_until(|| lab.debug_log().iter().any(|line| line.contains("unregistering callout")));
+            assert_eq!(own_filters(&lab), 0, "filters lead to callouts that are being unregistered");
+            assert_eq!(connect(&mut lab.traffic(), "192.0.2.7:443").decision, leaving);
+            let late = filter("late", Action::CalloutTerminating(callout));
+            assert!(lab.engine().filter_add(session, late).is_err(), "a leaving driver took on a filter");
+        });
+    }
+}
+
+/// Clears all faults when it is dropped.
+struct ClearFaults<'a>(&'a Lab);
+
+impl Drop for ClearFaults<'_> {
+    fn drop(&mut self) {
+        self.0.clear_faults();
+    }
+}
+
+#[test]
+fn the_receipt_goes_to_the_trace_too() {
+    let lab = lab_with_driver();
+    unload(&lab);
+    let traced = lab.events();
+    for line in lab.debug_log().iter().filter_map(|line| line.strip_prefix("postern: ")) {
+        assert!(traced.iter().any(|event| event == line), "{line:?} was not traced");
+    }
+    assert!(traced.iter().any(|event| event == postern_core::receipt::COMPLETE));
 }
 
 #[test]

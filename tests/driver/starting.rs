@@ -1,5 +1,7 @@
 //! `DriverEntry`, and what is left when it fails.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use postern_engine::objects::Callout;
 use postern_image::POSTERN_SYS;
 use postern_lab::{Config, Decision, Fault, Lab, NtStatus, Occurrences};
@@ -73,6 +75,8 @@ fn a_start_that_fails_at_any_step_leaves_nothing_behind() {
             assert!(error.is_some(), "the start succeeded although {function}, call {call}, failed");
             assert!(lab.drivers().is_empty());
             assert_clean(&lab);
+            assert_eq!(receipts(&lab), 1, "no full receipt:\n{}", lab.debug_log().join("\n"));
+            assert_eq!(late_callouts(&lab), 0, "{}", lab.debug_log().join("\n"));
             load(&lab);
             unload(&lab);
         }
@@ -113,19 +117,51 @@ fn a_driver_that_starts_before_bfe_adds_its_filters_when_bfe_runs() {
 }
 
 #[test]
+fn filters_come_back_however_short_bfe_was_away() {
+    let lab = lab_with_driver();
+    for _ in 0..200 {
+        lab.set_bfe_running(false);
+        assert_eq!(own_filters(&lab), 0);
+        lab.set_bfe_running(true);
+        wait_until(|| own_filters(&lab) == 8);
+    }
+    unload(&lab);
+}
+
+#[test]
+fn bfe_may_come_and_go_while_the_driver_does() {
+    let lab = lab();
+    let leaving = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !leaving.load(Ordering::Relaxed) {
+                lab.set_bfe_running(false);
+                lab.set_bfe_running(true);
+            }
+        });
+        let _leaving = Set(&leaving);
+        for _ in 0..100 {
+            load(&lab);
+            unload(&lab);
+        }
+    });
+}
+
+/// Sets a flag when it is dropped.
+struct Set<'a>(&'a AtomicBool);
+
+impl Drop for Set<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
 fn a_driver_leaves_whether_bfe_runs_or_not() {
     for bfe_running in [false, true] {
         let lab = Lab::start(Config { bfe_running, ..Config::default() });
         load(&lab);
         lab.set_bfe_running(!bfe_running);
         unload(&lab);
-    }
-}
-
-fn wait_until(mut condition: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
-    while !condition() {
-        assert!(begun.elapsed().as_secs() < 20, "waited in vain");
-        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Weight};
+use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Sublayer, Weight};
 use postern_engine::{SessionId, layers};
 use postern_image::POSTERN_SYS;
 use postern_lab::{Config, Connection, Direction, Lab, Outcome, Packet, Traffic};
@@ -30,10 +30,23 @@ pub fn load(lab: &Lab) {
 
 /// Unloads the driver, and asserts that it left cleanly and gave a full receipt.
 pub fn unload(lab: &Lab) {
+    unload_with_late_callouts(lab, 0);
+}
+
+/// As [`unload`], where the driver's last look finds that many callouts that it took to be unregistered.
+pub fn unload_with_late_callouts(lab: &Lab, late: usize) {
     let receipts = receipts(lab);
+    let late = late_callouts(lab) + late;
     lab.unload(SERVICE).unwrap_or_else(|error| panic!("{error}\n{}", lab.debug_log().join("\n")));
     assert_eq!(self::receipts(lab), receipts + 1, "no full receipt:\n{}", lab.debug_log().join("\n"));
+    assert_eq!(late_callouts(lab), late, "callouts left to the last look:\n{}", lab.debug_log().join("\n"));
     assert_clean(lab);
+}
+
+/// Callouts that the driver's last look had to unregister, so far.
+pub fn late_callouts(lab: &Lab) -> usize {
+    let late = "was still there after all were unregistered: STATUS_SUCCESS";
+    lab.debug_log().iter().filter(|line| line.ends_with(late)).count()
 }
 
 /// Full receipts in the log so far.
@@ -70,6 +83,22 @@ pub fn connect(traffic: &mut Traffic, remote: &str) -> Outcome {
     traffic.connect(&Connection { protocol: 6, local: address(local), remote: address(remote), app: None })
 }
 
+/// Waits for something to become true.
+pub fn wait_until(mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed().as_secs() < 20, "waited in vain");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// How many filters of the driver's own there are.
+pub fn own_filters(lab: &Lab) -> usize {
+    lab.engine()
+        .read(|engine| engine.view(None).filters().filter(|filter| filter.provider == Some(driver_provider())).count())
+        .unwrap_or_default()
+}
+
 /// Makes connections and packets, of both IP versions and in both directions, until told to stop.
 fn make_traffic(lab: &Lab, flows: &Barrier, stop: &AtomicBool) {
     let mut traffic = lab.traffic();
@@ -100,7 +129,19 @@ fn make_traffic(lab: &Lab, flows: &Barrier, stop: &AtomicBool) {
     }
 }
 
-/// Runs `body` while four threads make traffic.
+/// Adds filters that lead all traffic to callouts of the driver, whether it is there or not: they outlive it.
+fn add_filters_for_all_traffic(lab: &Lab) {
+    let session = session(lab);
+    for layer in callout::Layer::ALL {
+        let callout = add_callout_object(lab, session, callout::Callout { role: Role::Permit, layer });
+        let mut leads = filter("leads to the driver", Action::CalloutTerminating(callout));
+        leads.layer = Uuid::from_u128(layer.key());
+        leads.flags = FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED;
+        lab.engine().filter_add(session, leads).unwrap();
+    }
+}
+
+/// Runs `body` while four threads make traffic, all of which is led to the driver.
 pub fn under_traffic<T>(lab: &Lab, body: impl FnOnce() -> T) -> T {
     /// Stops the threads when `body` ends, however it does.
     struct Stop<'a>(&'a AtomicBool);
@@ -110,6 +151,7 @@ pub fn under_traffic<T>(lab: &Lab, body: impl FnOnce() -> T) -> T {
         }
     }
     const THREADS: usize = 4;
+    add_filters_for_all_traffic(lab);
     let stop = AtomicBool::new(false);
     let flows = Barrier::new(THREADS + 1);
     std::thread::scope(|scope| {
@@ -140,6 +182,11 @@ pub fn session(lab: &Lab) -> SessionId {
 
 /// Adds the callout object of one of the driver's callouts, as the CLI does for the first filter that names it.
 pub fn add_callout_object(lab: &Lab, session: SessionId, callout: callout::Callout) -> Uuid {
+    add_callout_object_at(lab, session, callout, Uuid::from_u128(callout.layer.key()))
+}
+
+/// As [`add_callout_object`], for filters at any layer.
+pub fn add_callout_object_at(lab: &Lab, session: SessionId, callout: callout::Callout, layer: Uuid) -> Uuid {
     let key = Uuid::from_u128(callout.key());
     lab.engine()
         .callout_add(
@@ -151,13 +198,28 @@ pub fn add_callout_object(lab: &Lab, session: SessionId, callout: callout::Callo
                 uses_provider_context: false,
                 provider: None,
                 data: Vec::new(),
-                layer: Uuid::from_u128(callout.layer.key()),
+                layer,
                 id: 0,
                 registered: false,
                 registration_flags: 0,
             },
         )
         .unwrap();
+    key
+}
+
+/// Adds a sublayer whose filters are asked before those of the default sublayer.
+pub fn add_sublayer_above(lab: &Lab, session: SessionId) -> Uuid {
+    let sublayer = Sublayer {
+        key: Uuid::from_u128(77),
+        display: DisplayData { name: "above".into(), description: String::new() },
+        persistent: false,
+        provider: None,
+        data: Vec::new(),
+        weight: 0xF800,
+    };
+    let key = sublayer.key;
+    lab.engine().sublayer_add(session, sublayer).unwrap();
     key
 }
 

@@ -77,8 +77,17 @@ pub fn follow_bfe() -> Result<(), NTSTATUS> {
         (State::Waiting, true) => {
             // Before the session is opened: if BFE stops from here on, the session is lost.
             HAS_STOPPED.store(false, Ordering::Release);
-            *state = State::Added(Added::add()?);
-            log!("BFE runs: added provider, sublayer, {FILTER_COUNT} callouts and {FILTER_COUNT} filters");
+            match Added::add() {
+                Ok(added) => {
+                    *state = State::Added(added);
+                    log!("BFE runs: added provider, sublayer, {FILTER_COUNT} callouts and {FILTER_COUNT} filters");
+                }
+                // No failure of ours; its next change of state is the next chance.
+                Err(_) if HAS_STOPPED.load(Ordering::Acquire) || !bfe::is_running() => {
+                    log!("BFE has stopped meanwhile: filters will be added when it runs again");
+                }
+                Err(status) => return Err(status),
+            }
         }
         (State::Waiting, false) => log!("BFE does not run: filters will be added when it does"),
         (State::Added(_) | State::Withdrawn, _) => {}
@@ -119,7 +128,11 @@ impl Added {
             EngineSession::open_dynamic(display).map_err(|status| failed("opening a session with BFE", status))?;
         SESSIONS.begin();
         match session.transaction(add_objects) {
-            Ok(filters) => Ok(Added { session, filters }),
+            Ok(filters) => {
+                // Not before: what a transaction adds that is not committed was never there.
+                FILTERS.begun.fetch_add(FILTER_COUNT as u64, Ordering::Relaxed);
+                Ok(Added { session, filters })
+            }
             Err(status) => {
                 log!("adding to BFE failed with {}; nothing was added", Status(status));
                 if status == STATUS_FWP_ALREADY_EXISTS {
@@ -214,7 +227,6 @@ fn add_objects(transaction: &Transaction<'_>) -> Result<[Option<u64>; FILTER_COU
         })?;
         *filter = Some(id);
     }
-    FILTERS.begun.fetch_add(FILTER_COUNT as u64, Ordering::Relaxed);
     Ok(filters)
 }
 

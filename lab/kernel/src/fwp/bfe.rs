@@ -136,13 +136,23 @@ extern "win64" fn FwpmBfeStateSubscribeChanges0(
 }
 
 extern "win64" fn FwpmBfeStateUnsubscribeChanges0(change_handle: u64) -> NTSTATUS {
+    let kernel = thread::current();
+    let known = lock(&kernel.fwp.bfe.subscriptions).get(&change_handle).cloned();
+    if known.is_some_and(|subscription| *lock(&subscription.running) == Some(this_thread())) {
+        report::violation(Finding {
+            kind: Kind::Contract,
+            what: "FwpmBfeStateUnsubscribeChanges0 was called from the state callback, for which it waits: Windows deadlocks".into(),
+            remedy: "unsubscribe from another thread".into(),
+        });
+        lock(&kernel.fwp.bfe.subscriptions).remove(&change_handle);
+        return STATUS_SUCCESS;
+    }
     if !require_irql(PASSIVE_LEVEL) {
         return STATUS_NOT_SUPPORTED;
     }
     if let Some(status) = faulted() {
         return status.0;
     }
-    let kernel = thread::current();
     let Some(subscription) = lock(&kernel.fwp.bfe.subscriptions).remove(&change_handle) else {
         report::violation(Finding {
             kind: Kind::Contract,
@@ -152,14 +162,6 @@ extern "win64" fn FwpmBfeStateUnsubscribeChanges0(change_handle: u64) -> NTSTATU
         return STATUS_INVALID_PARAMETER;
     };
     let mut running = lock(&subscription.running);
-    if *running == Some(this_thread()) {
-        report::violation(Finding {
-            kind: Kind::Contract,
-            what: "FwpmBfeStateUnsubscribeChanges0 was called from the state callback, for which it waits: Windows deadlocks".into(),
-            remedy: "unsubscribe from another thread".into(),
-        });
-        return STATUS_SUCCESS;
-    }
     // On return no callback runs, and none will.
     while running.is_some() {
         running = subscription.returned.wait(running).unwrap_or_else(std::sync::PoisonError::into_inner);

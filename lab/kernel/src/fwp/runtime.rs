@@ -14,6 +14,7 @@ use crate::inject::faulted;
 use crate::irql::require_irql;
 use crate::nt::{DISPATCH_LEVEL, PASSIVE_LEVEL};
 use crate::ptr::Ptr;
+use crate::report::{self, Finding, Kind};
 use crate::thread;
 
 pub(crate) const EXPORTS: &[Export] = exports![
@@ -106,6 +107,14 @@ fn unregister(find: impl FnOnce(&State) -> Option<Arc<Callout>>) -> NTSTATUS {
         return STATUS_FWP_IN_USE;
     }
     let Some(callout) = find(&kernel.fwp) else { return STATUS_FWP_CALLOUT_NOT_FOUND };
+    let caller = owner();
+    if caller != callout.owner {
+        report::violation(Finding {
+            kind: Kind::Contract,
+            what: format!("{} was to be unregistered by {}, whose it is not", callout.name(), caller.driver),
+            remedy: "unregister what this image has registered, by the id that registering returned".into(),
+        });
+    }
     let result = kernel.fwp.callouts.unregister(&callout);
     if result.is_ok() {
         // Only one thread gets here for one registration, so the engine still knows it.

@@ -579,6 +579,46 @@ fn subscribers_hear_of_the_engine_until_they_unsubscribe() {
     assert!(lab.kernel.fwp.left_behind(0).is_empty());
 }
 
+static SUBSCRIBED: AtomicU64 = AtomicU64::new(0);
+
+unsafe extern "win64" fn unsubscribe_itself(_context: *mut core::ffi::c_void, _state: u32) {
+    let handle = SUBSCRIBED.load(Ordering::Relaxed);
+    assert_eq!(import!("fwpkclnt.sys", FwpmBfeStateUnsubscribeChanges0(handle)), STATUS_SUCCESS);
+}
+
+#[test]
+fn unsubscribing_from_the_state_callback_is_reported_as_the_deadlock_that_it_is() {
+    let lab = Lab::start(Config::default());
+    lab.enter(|| {
+        let mut handle = 0u64;
+        let context = core::ptr::null::<u8>();
+        let callback = unsubscribe_itself as *const ();
+        let status = import!("fwpkclnt.sys", FwpmBfeStateSubscribeChanges0(DEVICE, callback, context, &raw mut handle));
+        assert_eq!(status, STATUS_SUCCESS);
+        SUBSCRIBED.store(handle, Ordering::Relaxed);
+    });
+    lab.set_bfe_running(false);
+    let violations = lab.violations();
+    assert_eq!(violations.len(), 1, "{violations:#?}");
+    assert!(violations[0].what.contains("deadlock"), "{violations:#?}");
+}
+
+#[test]
+fn unregistering_another_drivers_callout_is_reported() {
+    let lab = Lab::start(Config::default());
+    let id = register(&lab, &registration(KEY));
+    let own = lab.kernel.fwp.callouts.get(id).unwrap();
+    let other = super::Owner { image: 4711, driver: "another".into() };
+    let theirs = super::callouts::Callout::new(id + 1, own.registration, other, 1);
+    lab.kernel.fwp.callouts.insert(theirs.into());
+    assert_eq!(unregister(&lab, id), STATUS_SUCCESS);
+    assert!(lab.violations().is_empty());
+    assert_eq!(unregister(&lab, id + 1), STATUS_SUCCESS);
+    let violations = lab.violations();
+    assert_eq!(violations.len(), 1, "{violations:#?}");
+    assert!(violations[0].what.contains("of driver another was to be unregistered"), "{violations:#?}");
+}
+
 #[test]
 fn what_is_left_behind_is_named() {
     let (lab, id) = lab_with_a_terminating_filter();
