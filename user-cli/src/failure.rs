@@ -79,6 +79,10 @@ impl From<CaptureError> for Failure {
     fn from(error: CaptureError) -> Failure {
         let help = match &error {
             CaptureError::NotACapture { .. } => Some("give a file that tcpdump, Wireshark or pktmon wrote"),
+            CaptureError::NotAFile { .. } => Some("write it to a file first"),
+            CaptureError::TruncatedHeader { .. } | CaptureError::BadHeader { .. } | CaptureError::Empty { .. } => {
+                Some("there is nothing in it to replay: capture again")
+            }
             CaptureError::Truncated { .. } => Some("the packets before were replayed; capture again for the rest"),
             _ => None,
         };

@@ -82,12 +82,31 @@ fn what_is_no_capture_is_told_by_its_first_bytes() {
         (&[0x1f, 0x8b, 8, 0, 0, 0], "gzip"),
         (&[], "is empty"),
         (&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0], "inside its header"),
+        (&[0xd4, 0xc3], "inside its header"),
+        (&capture::pcapng(&[])[..20], "inside its header"),
     ] {
         let (_directory, path) = written("file", bytes);
         let message = count(&path).unwrap_err().to_string();
         assert!(message.contains(part), "{message}");
         assert!(message.contains(path.to_str().unwrap()), "{message}");
     }
+}
+
+#[test]
+fn a_damaged_file_header_is_no_damaged_packet() {
+    let mut bytes = capture::pcapng(&capture::frames());
+    bytes[4..8].fill(7);
+    let (_directory, path) = written("damaged.pcapng", &bytes);
+    let error = count(&path).unwrap_err();
+    assert!(matches!(error, CaptureError::BadHeader { .. }) && !error.is_partial(), "{error}");
+}
+
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert!(matches!(count(&path), Err(CaptureError::NotAFile { .. })));
 }
 
 #[test]

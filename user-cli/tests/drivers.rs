@@ -12,9 +12,14 @@ fn files_that_are_no_driver_images_are_refused_with_the_reason() {
     let image = postern_image::POSTERN_SYS;
     let cut = lab.socket().with_extension("sys");
     std::fs::write(&cut, &image[..image.len() / 2]).unwrap();
+    let head = lab.socket().with_extension("head");
+    std::fs::write(&head, &image[..128]).unwrap();
     let cargo = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     for (file, part) in [
         (cut.to_str().unwrap(), "truncated"),
+        (head.to_str().unwrap(), "ends after 0x80 bytes, inside its headers"),
+        ("/dev/null", "the file is empty"),
+        ("/dev/zero", "longer than any driver image"),
         (cargo, "does not begin with MZ"),
         ("/bin/sh", "does not begin with MZ"),
         ("/nowhere/x.sys", "cannot read the image /nowhere/x.sys: No such file or directory"),
@@ -23,6 +28,8 @@ fn files_that_are_no_driver_images_are_refused_with_the_reason() {
         assert_eq!(ran.code, 1, "{ran:?}");
         assert!(ran.err.contains(part) && ran.err.contains(file), "{ran:?}");
     }
+    let endured = lab.run(&["endure", "--rounds", "2", "--threads", "1", "--image", head.to_str().unwrap()]);
+    assert_eq!((endured.code, &*endured.out), (1, ""), "{endured:?}");
     lab.ok(&["lab", "status"]);
 }
 
@@ -45,7 +52,7 @@ fn a_driver_is_loaded_asked_and_unloaded_with_a_receipt() {
     assert_eq!(again.code, 1);
     assert!(again.err.contains("a driver is loaded as postern already"), "{again:?}");
 
-    let status = lab.json(&["driver", "status"]);
+    let status = lab.json(&["driver", "status", "POSTERN"]);
     assert_eq!(status["loaded"], true);
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     let callouts = status["callouts"].as_array().unwrap();
@@ -115,6 +122,9 @@ fn statuses_that_unregistering_returns_are_waited_out() {
     ]);
     assert!(lab.ok(&["driver", "unload"]).contains("receipt: complete"));
     assert_eq!(lab.run(&["lab", "inject", "--function", "F", "--status", "BUSY"]).code, 2);
+    let unknown = lab.run(&["lab", "inject", "--function", "NoSuchFunction", "--status", "STATUS_DEVICE_BUSY"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.err.contains("supplies no function NoSuchFunction"), "{unknown:?}");
 }
 
 #[test]
@@ -122,7 +132,7 @@ fn a_driver_that_starts_before_the_base_filtering_engine_waits_for_it() {
     let lab = Lab::absent();
     lab.ok(&["lab", "start", "--bfe", "stopped"]);
     lab.ok(&["driver", "load"]);
-    lab.ok(&["lab", "bfe", "running"]);
+    assert_eq!(lab.json(&["lab", "bfe", "running"]), json!({ "bfe_running": true }));
     let begun = std::time::Instant::now();
     while lab.json(&["filter", "list"])["filters"].as_array().unwrap().len() != 8 {
         assert!(begun.elapsed() < std::time::Duration::from_secs(5), "the driver adds no filters");

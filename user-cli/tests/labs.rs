@@ -32,7 +32,7 @@ fn without_a_lab_every_command_says_how_to_start_one() {
     }
     let status = lab.run(&["lab", "status"]);
     assert_eq!(status.code, 3);
-    assert!(status.out.contains("does not run: start it with `postern lab start`"), "{status:?}");
+    assert!(status.out.contains("does not run: start it with `postern lab start --lab "), "{status:?}");
 }
 
 #[test]
@@ -77,6 +77,16 @@ fn a_socket_that_a_dead_lab_left_is_replaced() {
     assert_eq!(lab.run(&["filter", "list"]).code, 3);
     lab.ok(&["lab", "start"]);
     lab.ok(&["filter", "list"]);
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_kept() {
+    let lab = Lab::absent();
+    std::fs::write(lab.socket(), "precious").unwrap();
+    let ran = lab.run(&["lab", "start"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("is no socket"), "{ran:?}");
+    assert_eq!(std::fs::read_to_string(lab.socket()).unwrap(), "precious");
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn files_that_are_no_captures_are_refused() {
         (cargo, "is no capture file: it begins with 5b 70 61 63"),
         ("/nowhere/x.pcap", "cannot open /nowhere/x.pcap: No such file or directory"),
         (env!("CARGO_MANIFEST_DIR"), "is a directory"),
-        ("/dev/null", "is empty"),
+        ("/dev/null", "is a pipe or a device"),
     ] {
         let ran = lab.run(&["replay", file]);
         assert_eq!((ran.code, &*ran.out), (1, ""), "{ran:?}");

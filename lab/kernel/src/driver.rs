@@ -53,7 +53,7 @@ pub struct DriverInfo {
 /// Why a driver could not be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
-    #[error("the service name {0:?} is empty or contains a backslash")]
+    #[error("the service name {0:?} is empty, or contains a slash or backslash")]
     Name(String),
     #[error("a driver is loaded as {0} already; unload it first, or load under another name")]
     AlreadyLoaded(String),
@@ -186,7 +186,7 @@ pub(crate) fn load(kernel: &Arc<Kernel>, service: &str, file: &[u8]) -> Result<D
     lock(&kernel.drivers.0).push(driver.clone());
 
     let log_from = kernel.reports.log_position();
-    let violations_from = kernel.reports.count();
+    let violations_from = kernel.reports.occurred();
     let started = Instant::now();
     let object_name = format!("driver {service}");
     let context = CallContext { what: "DriverEntry", object: &object_name, at: "" };
@@ -283,7 +283,7 @@ fn run_unload(kernel: &Arc<Kernel>, driver: &Arc<Driver>) -> Result<UnloadReport
         return Err(UnloadError::NotLoaded(driver.name.clone()));
     }
     let log_from = kernel.reports.log_position();
-    let violations_from = kernel.reports.count();
+    let violations_from = kernel.reports.occurred();
     let registrations = kernel.fwp.registrations(driver.number);
     let started = Instant::now();
     let object_name = format!("driver {}", driver.name);

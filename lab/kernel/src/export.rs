@@ -111,6 +111,10 @@ impl Exports {
         KERNEL_MODULES.iter().find_map(|module| self.by_name.get(&((*module).to_string(), name)).copied())
     }
 
+    pub fn has_function(&self, name: &str) -> bool {
+        self.names.contains(&name)
+    }
+
     pub fn knows_module(&self, module: &str) -> bool {
         let module = module.to_ascii_lowercase();
         crate::modules().iter().any(|known| known.name == module)

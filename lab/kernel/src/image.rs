@@ -288,16 +288,27 @@ impl Drop for Image {
 
 /// The error that says more than the parser's: an image of the wrong width or machine.
 fn check_kind(file: &[u8]) -> Option<ImageError> {
-    let dos = file.get(..2)?;
-    if dos != b"MZ" {
+    if file.is_empty() {
+        return Some(malformed("the file is empty"));
+    }
+    if !file.starts_with(b"MZ") {
         return Some(malformed("it does not begin with MZ"));
     }
-    let offset = u32::from_le_bytes(file.get(0x3c..0x40)?.try_into().ok()?) as usize;
-    if file.get(offset..offset + 4)? != b"PE\0\0" {
+    let ends =
+        || malformed(format!("the file ends after {:#x} bytes, inside its headers: it is truncated", file.len()));
+    let Some(offset) = file.get(0x3c..).and_then(|rest| rest.first_chunk::<4>()) else { return Some(ends()) };
+    let offset = u32::from_le_bytes(*offset) as usize;
+    // The signature and the file header.
+    let Some(header) = file.get(offset..).and_then(|rest| rest.first_chunk::<24>()) else { return Some(ends()) };
+    if !header.starts_with(b"PE\0\0") {
         return Some(malformed(format!("no PE signature at {offset:#x}")));
     }
-    let machine = u16::from_le_bytes(file.get(offset + 4..offset + 6)?.try_into().ok()?);
-    (machine != pe::IMAGE_FILE_MACHINE_AMD64.0).then_some(ImageError::Machine { found: machine })
+    let field = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    let (machine, sections, optional) = (field(4), usize::from(field(6)), usize::from(field(20)));
+    if machine != pe::IMAGE_FILE_MACHINE_AMD64.0 {
+        return Some(ImageError::Machine { found: machine });
+    }
+    (offset + header.len() + optional + sections * size_of::<pe::ImageSectionHeader>() > file.len()).then(ends)
 }
 
 fn section_size(section: &pe::ImageSectionHeader) -> u64 {

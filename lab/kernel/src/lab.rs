@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::driver::{self, DriverInfo, LoadError, UnloadError, UnloadReport};
+use crate::export;
 use crate::image::{Image, ImageError};
 use crate::inject::Fault;
 use crate::kernel::{Config, Kernel, lock};
@@ -72,6 +73,16 @@ impl Lab {
         self.kernel.reports.violations()
     }
 
+    /// How many violations have occurred, repetitions among them.
+    pub fn violations_occurred(&self) -> u64 {
+        self.kernel.reports.occurred()
+    }
+
+    /// What drivers did wrong, for the first time or again, after so many violations had occurred.
+    pub fn violations_since(&self, occurred: u64) -> Vec<Violation> {
+        self.kernel.reports.since(occurred)
+    }
+
     /// What drivers printed with `DbgPrint` and its kin, by lines; the last 10,000 are kept.
     pub fn debug_log(&self) -> Vec<String> {
         self.kernel.reports.log()
@@ -80,6 +91,11 @@ impl Lab {
     /// The texts that drivers wrote as ETW events; the last 10,000 are kept.
     pub fn events(&self) -> Vec<String> {
         self.kernel.reports.events()
+    }
+
+    /// Whether there is a function of this name, in a kernel module or in KMDF, that can be made to fail.
+    pub fn has_function(&self, name: &str) -> bool {
+        export::all().has_function(name)
     }
 
     /// Makes a kernel function fail.

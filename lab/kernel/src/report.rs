@@ -110,16 +110,24 @@ pub struct Finding {
 
 /// A violation is taken for a repetition of one among so many before it.
 const REPEATED_WITHIN: usize = 32;
-/// More violations than this are only counted: a driver that errs on each packet would fill the memory.
+/// The newest so many are kept: a driver that errs on each packet would fill the memory.
 const KEPT_VIOLATIONS: usize = 1000;
 const KEPT_LOG_LINES: usize = 10_000;
 
 #[derive(Default)]
 pub(crate) struct Reports {
-    violations: Mutex<Vec<Violation>>,
+    violations: Mutex<Violations>,
     log: Mutex<Log>,
     /// Text of ETW events.
     events: Mutex<Log>,
+}
+
+#[derive(Default)]
+struct Violations {
+    /// Each with the number of its last occurrence.
+    kept: VecDeque<(u64, Violation)>,
+    /// How many ever occurred, repetitions among them.
+    occurred: u64,
 }
 
 #[derive(Default)]
@@ -134,34 +142,39 @@ struct Log {
 impl Reports {
     pub fn add(&self, violation: Violation) {
         let mut violations = lock(&self.violations);
-        let again = violations.iter_mut().rev().take(REPEATED_WITHIN).find(|known| {
+        violations.occurred += 1;
+        let number = violations.occurred;
+        let again = violations.kept.iter_mut().rev().take(REPEATED_WITHIN).find(|(_, known)| {
             known.kind == violation.kind && known.what == violation.what && known.place == violation.place
         });
-        if let Some(known) = again {
+        if let Some((last, known)) = again {
+            *last = number;
             known.times += 1;
             return;
         }
-        if violations.len() < KEPT_VIOLATIONS {
-            violations.push(violation);
+        if violations.kept.len() == KEPT_VIOLATIONS {
+            violations.kept.pop_front();
         }
+        violations.kept.push_back((number, violation));
     }
 
     pub fn violations(&self) -> Vec<Violation> {
-        lock(&self.violations).clone()
+        self.since(0)
     }
 
     /// The newest violation in words; why the lab stopped, if it has.
     pub fn last(&self) -> String {
-        lock(&self.violations).last().map(|violation| violation.what.clone()).unwrap_or_default()
+        lock(&self.violations).kept.back().map(|(_, violation)| violation.what.clone()).unwrap_or_default()
     }
 
-    pub fn count(&self) -> usize {
-        lock(&self.violations).len()
+    pub fn occurred(&self) -> u64 {
+        lock(&self.violations).occurred
     }
 
-    /// Violations from number `from` on.
-    pub fn since(&self, from: usize) -> Vec<Violation> {
-        lock(&self.violations).get(from..).unwrap_or_default().to_vec()
+    /// Violations that occurred after the first `number`, for the first time or again.
+    pub fn since(&self, number: u64) -> Vec<Violation> {
+        let violations = lock(&self.violations);
+        violations.kept.iter().filter(|(last, _)| *last > number).map(|(_, violation)| violation.clone()).collect()
     }
 
     /// Adds text to the debugger log, which is kept by lines.

@@ -222,6 +222,19 @@ fn what_a_driver_leaves_behind_is_named() {
 }
 
 #[test]
+fn a_leak_that_happens_again_is_a_violation_of_each_unload() {
+    let lab = lab();
+    for _ in 0..2 {
+        let before = lab.violations_occurred();
+        lab.load("leak-pool", image()).unwrap();
+        let report = lab.unload("leak-pool").unwrap();
+        assert_eq!(report.violations.len(), 1, "{report:#?}");
+        assert_eq!(lab.violations_since(before), report.violations);
+    }
+    assert_eq!(lab.violations()[0].times, 2);
+}
+
+#[test]
 fn a_wait_in_a_dpc_is_reported_with_the_dpc_as_culprit() {
     let lab = lab();
     lab.load("wait-in-dpc", image()).unwrap();

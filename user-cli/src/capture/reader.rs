@@ -38,12 +38,16 @@ pub enum LinkDirection {
 pub enum CaptureError {
     #[error("cannot open {path}: {source}")]
     Open { path: PathBuf, source: std::io::Error },
+    #[error("{path} is a pipe or a device: a capture is read more than once, so it must be a file")]
+    NotAFile { path: PathBuf },
     #[error("{path} is empty")]
     Empty { path: PathBuf },
     #[error("{path} is no capture file: it begins with {begins}, which is neither pcap nor pcapng")]
     NotACapture { path: PathBuf, begins: String },
     #[error("{path} ends inside its header")]
     TruncatedHeader { path: PathBuf },
+    #[error("{path} is damaged: its file header is not what its format prescribes")]
+    BadHeader { path: PathBuf },
     #[error("{path} ends inside packet {packet}, which begins at byte {offset}: the file was cut off")]
     Truncated { path: PathBuf, packet: u64, offset: usize },
     #[error("{path} is damaged: packet {packet}, at byte {offset}, {detail}")]
@@ -62,16 +66,22 @@ impl CaptureError {
 /// Hands every frame of the file to `visit`, in order, until it breaks.
 pub fn read(path: &Path, mut visit: impl FnMut(Frame<'_>) -> ControlFlow<()>) -> Result<(), CaptureError> {
     let open = |source| CaptureError::Open { path: path.into(), source };
-    let mut file = File::open(path).map_err(open)?;
-    if file.metadata().map_err(open)?.is_dir() {
+    let found = std::fs::metadata(path).map_err(open)?;
+    if found.is_dir() {
         return Err(open(std::io::ErrorKind::IsADirectory.into()));
     }
+    // Before it is opened: opening a pipe waits for its writer.
+    if !found.is_file() {
+        return Err(CaptureError::NotAFile { path: path.into() });
+    }
+    let mut file = File::open(path).map_err(open)?;
     recognise(path, &mut file)?;
 
     let mut reader = create_reader(BUFFER, file).map_err(|error| match error {
         PcapError::Incomplete(_) | PcapError::Eof => CaptureError::TruncatedHeader { path: path.into() },
         PcapError::ReadError => CaptureError::Read { path: path.into(), offset: 0 },
-        _ => CaptureError::Damaged { path: path.into(), packet: 1, offset: 0, detail: "has a bad file header".into() },
+        _ if found.len() < SECTION_HEADER => CaptureError::TruncatedHeader { path: path.into() },
+        _ => CaptureError::BadHeader { path: path.into() },
     })?;
     let mut capacity = BUFFER;
     let mut interfaces: Vec<Interface> = Vec::new();
@@ -180,6 +190,18 @@ struct Interface {
     snaplen: usize,
 }
 
+/// What files of either format and byte order begin with.
+const MAGIC: [[u8; 4]; 6] = [
+    [0xd4, 0xc3, 0xb2, 0xa1],
+    [0xa1, 0xb2, 0xc3, 0xd4],
+    [0x4d, 0x3c, 0xb2, 0xa1],
+    [0xa1, 0xb2, 0x3c, 0x4d],
+    [0x34, 0xcd, 0xb2, 0xa1],
+    [0x0a, 0x0d, 0x0d, 0x0a],
+];
+/// The shortest section header of pcapng.
+const SECTION_HEADER: u64 = 28;
+
 /// Tells a file that is no capture at all from a damaged one.
 fn recognise(path: &Path, file: &mut File) -> Result<(), CaptureError> {
     let mut magic = [0; 4];
@@ -195,16 +217,10 @@ fn recognise(path: &Path, file: &mut File) -> Result<(), CaptureError> {
     if have == 0 {
         return Err(CaptureError::Empty { path: path.into() });
     }
-    let known = matches!(
-        magic,
-        [0xd4, 0xc3, 0xb2, 0xa1]
-            | [0xa1, 0xb2, 0xc3, 0xd4]
-            | [0x4d, 0x3c, 0xb2, 0xa1]
-            | [0xa1, 0xb2, 0x3c, 0x4d]
-            | [0x34, 0xcd, 0xb2, 0xa1]
-            | [0x0a, 0x0d, 0x0d, 0x0a]
-    );
-    if !known {
+    if have < magic.len() && MAGIC.iter().any(|known| known.starts_with(&magic[..have])) {
+        return Err(CaptureError::TruncatedHeader { path: path.into() });
+    }
+    if !MAGIC.contains(&magic) {
         let begins = match magic[..have] {
             [0x1f, 0x8b, ..] => "a gzip header (unpack it first)".to_owned(),
             [0x28, 0xb5, 0x2f, 0xfd] => "a zstd header (unpack it first)".to_owned(),

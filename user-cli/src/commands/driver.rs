@@ -1,5 +1,7 @@
 //! `postern driver`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -73,11 +75,23 @@ fn load(context: &Context, image: Option<PathBuf>, name: Option<String>) -> Resu
     Ok(Exit::Success)
 }
 
+/// A device or a pipe may never end.
+const LARGEST_IMAGE: u64 = 256 << 20;
+
 /// The bytes of an image: the Postern driver that this program carries, unless a file is named.
 pub fn image_bytes(image: Option<&Path>) -> Result<Vec<u8>> {
     match image {
-        Some(path) => std::fs::read(path)
-            .map_err(|error| Failure::new(format!("cannot read the image {}: {error}", path.display()))),
+        Some(path) => {
+            let mut bytes = Vec::new();
+            File::open(path)
+                .and_then(|file| file.take(LARGEST_IMAGE + 1).read_to_end(&mut bytes))
+                .map_err(|error| Failure::new(format!("cannot read the image {}: {error}", path.display())))?;
+            if bytes.len() as u64 > LARGEST_IMAGE {
+                return Err(Failure::new(format!("{} is longer than any driver image", path.display()))
+                    .help("give a whole x64 kernel driver image"));
+            }
+            Ok(bytes)
+        }
         None => Ok(postern_image::POSTERN_SYS.to_vec()),
     }
 }
@@ -129,8 +143,8 @@ struct Shown {
 fn status(context: &Context, service: &str) -> Result<Exit> {
     let client = context.client()?;
     let lab: Status = client.call(&Request::Status)?;
-    let driver = lab.drivers.into_iter().find(|driver| driver.service == service);
-    let ours = driver.is_some() && service == postern_protocol::SERVICE_NAME;
+    let driver = lab.drivers.into_iter().find(|driver| driver.service.eq_ignore_ascii_case(service));
+    let ours = driver.is_some() && service.eq_ignore_ascii_case(postern_protocol::SERVICE_NAME);
     let shown = Shown {
         service: service.to_owned(),
         loaded: driver.is_some(),
@@ -162,7 +176,10 @@ fn status(context: &Context, service: &str) -> Result<Exit> {
                 Cell::new(count(callout.passed_over)),
             ]
         });
-        text += &format!("\n{}", lines(&table(["layer", "callout", "id", "acted", "passed over"], rows)));
+        let table = table(["layer", "callout", "id", "acted", "passed over"], rows);
+        if table.row_count() > 0 {
+            text += &format!("\n{}", lines(&table));
+        }
         text + &format!("\n{} of {} callouts have seen no traffic", idle.len(), shown.callouts.len())
     })?;
     Ok(if shown.loaded { Exit::Success } else { Exit::Failed })

@@ -102,6 +102,7 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
     let begun = std::time::Instant::now();
     let mut rounds = Rounds::default();
     let mut line = ProgressLine::default();
+    let mut refused = None;
     let ended = std::thread::scope(|scope| {
         for number in 0..arguments.threads {
             let (host, stop, connections) = (&host, &stop, &connections);
@@ -112,6 +113,7 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
             let injected = if arguments.inject_statuses { inject(&host, round) } else { Ok(()) };
             if let Err(failure) = injected.and_then(|()| rounds.run(&host, &service, &image)) {
                 ended = Some(format!("round {}: {}", round + 1, failure.message));
+                refused = (round == 0 && failure.exit == Exit::Failed).then_some(failure);
                 break;
             }
             line.show(|| format!("round {} of {}", round + 1, arguments.rounds));
@@ -120,6 +122,10 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
         ended
     });
     line.end();
+    // An image that cannot even be loaded says nothing about the driver.
+    if let Some(failure) = refused {
+        return Err(failure);
+    }
 
     let summary = Summary {
         rounds: rounds.unloads.len() as u32,
@@ -187,8 +193,7 @@ fn inject(host: &Host, round: u32) -> Result<()> {
         function: "FwpsCalloutUnregisterById0".into(),
         status: status::parse(name).map_err(Failure::new)?,
         occurrences: Occurrences::Nth(1 + round % callouts),
-    });
-    Ok(())
+    })
 }
 
 /// One thread's connections: in both directions, of both IP versions, to ports that the filters tell apart.

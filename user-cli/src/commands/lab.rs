@@ -11,7 +11,7 @@ use crate::lab::host::{Bfe, Settings};
 use crate::lab::message::{Fault, Occurrences, Request};
 use crate::lab::status::{Status, Stopped, Violation};
 use crate::lab::{daemon, server};
-use crate::output::{lines, table};
+use crate::output::{count, lines, table};
 use crate::status;
 
 #[derive(Debug, Subcommand)]
@@ -82,10 +82,7 @@ pub fn run(context: &Context, command: Command) -> Result<Exit> {
         }
         Command::Stop => stop(context),
         Command::Status => show_status(context),
-        Command::Bfe { state } => {
-            context.client()?.call::<()>(&Request::SetBfeRunning(state == Bfe::Running))?;
-            Ok(Exit::Success)
-        }
+        Command::Bfe { state } => set_bfe(context, state == Bfe::Running),
         Command::Inject(inject) => inject.run(context),
         Command::Log => {
             let log: Vec<String> = context.client()?.call(&Request::Log)?;
@@ -116,6 +113,18 @@ fn start(context: &Context, settings: &Settings) -> Result<Exit> {
     let started = Started { lab: address.name.clone(), process_id, socket: address.socket.clone(), log };
     context.output.print(&started, |started| {
         format!("lab {} runs as process {}, log {}", started.lab, started.process_id, started.log.display())
+    })?;
+    Ok(Exit::Success)
+}
+
+fn set_bfe(context: &Context, running: bool) -> Result<Exit> {
+    #[derive(Serialize)]
+    struct Now {
+        bfe_running: bool,
+    }
+    context.client()?.call::<()>(&Request::SetBfeRunning(running))?;
+    context.output.print(&Now { bfe_running: running }, |now| {
+        format!("base filtering engine {}", if now.bfe_running { "running" } else { "stopped" })
     })?;
     Ok(Exit::Success)
 }
@@ -154,7 +163,9 @@ fn show_status(context: &Context) -> Result<Exit> {
     };
     let shown = Shown { running: status.is_some(), status };
     context.output.print(&shown, |shown| match &shown.status {
-        None => format!("lab {} does not run: start it with `postern lab start`", context.address.name),
+        None => {
+            format!("lab {} does not run: start it with `{}`", context.address.name, context.address.start_command())
+        }
         Some(status) => {
             let mut text = format!(
                 "lab {} runs as process {} since {} s{}\n",
@@ -219,6 +230,9 @@ pub fn describe_violations(violations: &[Violation]) -> String {
         }
         for doing in &violation.doing {
             text += &format!("  during {doing}\n");
+        }
+        if violation.times > 1 {
+            text += &format!("  {} times\n", count(violation.times));
         }
         if !violation.remedy.is_empty() {
             text += &format!("  to mend: {}\n", violation.remedy);

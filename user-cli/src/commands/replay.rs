@@ -52,6 +52,9 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
         .file
         .canonicalize()
         .map_err(|error| Failure::new(format!("cannot open {}: {error}", arguments.file.display())))?;
+    if path.to_str().is_none() {
+        return Err(Failure::new(format!("the name of {} is not UTF-8", path.display())).help("rename the file"));
+    }
     let replay = Replay {
         path,
         local: arguments.local.iter().map(Addresses::to_string).collect(),

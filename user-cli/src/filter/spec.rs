@@ -59,7 +59,7 @@ pub struct Spec {
     pub app: Vec<String>,
 
     /// auto (from the conditions), a range 0 to 15, or 0x... for an exact 64-bit weight
-    #[arg(long, default_value = "auto", value_parser = weight::parse)]
+    #[arg(long, default_value = "auto", allow_negative_numbers = true, value_parser = weight::parse)]
     pub weight: Weight,
 
     /// Name that people see [default: made from the other options]
@@ -348,8 +348,10 @@ pub fn endpoint(text: &str) -> Result<(IpAddr, u16), String> {
     if let Ok(endpoint) = text.parse::<std::net::SocketAddr>() {
         return Ok((endpoint.ip(), endpoint.port()));
     }
-    match text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) => Ok((address, 0)),
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match bracketed.unwrap_or(text).parse::<IpAddr>() {
+        Ok(address) if bracketed.is_none() || address.is_ipv6() => Ok((address, 0)),
+        Ok(address) => Err(format!("'{text}' is no endpoint: brackets are for IPv6; write {address}")),
         Err(_) => Err(format!("'{text}' is no endpoint: write ADDR:PORT, [ADDR]:PORT for IPv6, or ADDR")),
     }
 }

@@ -45,6 +45,14 @@ impl Address {
         Ok(self)
     }
 
+    /// What a user types to start it.
+    pub fn start_command(&self) -> String {
+        match self.name.as_str() {
+            "default" => "postern lab start".to_owned(),
+            name => format!("postern lab start --lab {name}"),
+        }
+    }
+
     pub fn log(&self) -> PathBuf {
         self.socket.with_extension("log")
     }

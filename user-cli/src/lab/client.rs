@@ -39,16 +39,10 @@ impl From<CallError> for Failure {
 impl Client {
     /// Connects to a lab that must be running.
     pub fn connect(address: &Address) -> Result<Client> {
-        Client::try_connect(address)?.ok_or_else(|| {
-            let start = match address.name.as_str() {
-                "default" => "postern lab start".to_owned(),
-                name => format!("postern lab start --lab {name}"),
-            };
-            Failure {
-                exit: Exit::NoLab,
-                ..Failure::new(format!("no lab is running at {}", address.socket.display()))
-                    .help(format!("start one with `{start}`"))
-            }
+        Client::try_connect(address)?.ok_or_else(|| Failure {
+            exit: Exit::NoLab,
+            ..Failure::new(format!("no lab is running at {}", address.socket.display()))
+                .help(format!("start one with `{}`", address.start_command()))
         })
     }
 

@@ -53,6 +53,6 @@ pub fn start(address: &Address, settings: &Settings) -> Result<(u32, PathBuf)> {
         std::io::Seek::seek(&mut log, std::io::SeekFrom::Start(begin))?;
         log.read_to_string(&mut said)
     });
-    Err(Failure::new(format!("the lab ended at once: {}", said.trim_end()))
+    Err(Failure::new(format!("the lab ended at once: {}", said.trim_end().trim_start_matches("error: ")))
         .help(format!("its log is {}", log.display())))
 }

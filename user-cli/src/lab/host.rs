@@ -163,10 +163,10 @@ impl Host {
 
     /// Unloads a driver, and waits a moment for calls that come late.
     pub fn unload_and_watch(&self, service: &str) -> Result<Unloaded> {
-        let before = self.lab.violations().len();
+        let before = self.lab.violations_occurred();
         let unloaded = self.unload(service)?;
         std::thread::sleep(WATCH);
-        let violations = self.lab.violations().iter().skip(before).map(Violation::from).collect();
+        let violations = self.lab.violations_since(before).iter().map(Violation::from).collect();
         Ok(Unloaded { violations, ..unloaded })
     }
 
@@ -201,7 +201,12 @@ impl Host {
         Source(self.lab.traffic())
     }
 
-    pub fn inject(&self, fault: Fault) {
+    pub fn inject(&self, fault: Fault) -> Result<()> {
+        if !self.lab.has_function(&fault.function) {
+            return Err(Failure::new(format!("the lab supplies no function {}", fault.function)).help(
+                "write its name as drivers import it (FwpsCalloutUnregisterById0, WdfDeviceCreate), in the right case",
+            ));
+        }
         self.lab.inject_fault(postern_lab::Fault {
             function: fault.function,
             status: postern_lab::NtStatus(fault.status as i32),
@@ -210,6 +215,7 @@ impl Host {
                 Occurrences::Nth(at) => postern_lab::Occurrences::Nth(at.into()),
             },
         });
+        Ok(())
     }
 
     pub fn log(&self) -> Vec<String> {
@@ -345,6 +351,7 @@ impl From<&postern_lab::Violation> for Violation {
             place: violation.place.as_ref().map(ToString::to_string),
             doing: violation.doing.clone(),
             remedy: violation.remedy.clone(),
+            times: violation.times,
         }
     }
 }

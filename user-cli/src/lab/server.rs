@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::thread;
@@ -39,9 +39,14 @@ pub fn serve(address: &Address, settings: &Settings) -> Result<std::convert::Inf
         Err(TryLockError::Error(error)) => return Err(failed("cannot lock", error)),
     }
     // Whoever left this socket behind does not hold the lock any more.
-    match fs::remove_file(&address.socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("cannot replace", error)),
-        _ => {}
+    match fs::symlink_metadata(&address.socket) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("cannot look at it", error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(Failure::new(format!("{} is there and is no socket", address.socket.display()))
+                .help("name another place with --lab PATH"));
+        }
+        Ok(_) => fs::remove_file(&address.socket).map_err(|error| failed("cannot replace", error))?,
     }
     let listener = UnixListener::bind(&address.socket).map_err(|error| failed("cannot listen", error))?;
     fs::set_permissions(&address.socket, fs::Permissions::from_mode(0o600))
@@ -199,10 +204,7 @@ impl<'a> Client<'a> {
             }
             Request::Connect(connection) => value(self.host.connect(&connection)?),
             Request::Accept(connection) => value(self.host.accept(&connection)?),
-            Request::Inject(fault) => {
-                self.host.inject(fault);
-                value(())
-            }
+            Request::Inject(fault) => value(self.host.inject(fault)?),
             Request::SetBfeRunning(running) => {
                 self.host.set_bfe_running(running);
                 value(())

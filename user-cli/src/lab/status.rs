@@ -78,6 +78,8 @@ pub struct Violation {
     pub doing: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub remedy: String,
+    /// How often it happened.
+    pub times: u64,
 }
 
 /// How a lab ended.

@@ -90,6 +90,9 @@ pub fn run<J: Judge>(
                 scope.spawn(move || {
                     let mut counts = Counts::default();
                     for round in 0..repeat {
+                        if cancelled.load(Ordering::Relaxed) {
+                            break;
+                        }
                         let mut worker = Worker {
                             share,
                             locality,
