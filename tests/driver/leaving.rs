@@ -133,6 +133,37 @@ fn a_driver_that_waits_for_its_callouts_no_longer_judges() {
     }
 }
 
+#[test]
+fn filters_that_cannot_be_deleted_go_before_the_callouts_all_the_same() {
+    let lab = lab_with_driver();
+    for function in ["FwpmFilterDeleteById0", "FwpsCalloutUnregisterById0"] {
+        lab.inject_fault(Fault {
+            function: function.into(),
+            status: NtStatus(0xC000_0001_u32 as i32), // STATUS_UNSUCCESSFUL
+            occurrences: Occurrences::Always,
+        });
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| unload(&lab));
+        let _released = ClearFaults(&lab);
+        wait_until(|| lab.debug_log().iter().any(|line| line.contains("unregistering callout")));
+        assert_eq!(own_filters(&lab), 0, "filters lead to callouts that are being unregistered");
+    });
+}
+
+#[test]
+fn a_filter_that_is_gone_already_is_not_missed() {
+    let lab = lab_with_driver();
+    lab.inject_fault(Fault {
+        function: "FwpmFilterDeleteById0".into(),
+        status: NtStatus(0xC022_0003_u32 as i32), // STATUS_FWP_FILTER_NOT_FOUND
+        occurrences: Occurrences::Nth(1),
+    });
+    unload(&lab);
+    let log = lab.debug_log().join("\n");
+    assert!(!log.contains("deleting the filters failed"), "{log}");
+}
+
 /// Clears all faults when it is dropped.
 struct ClearFaults<'a>(&'a Lab);
 
