@@ -262,6 +262,19 @@ impl Image {
     }
 }
 
+impl Image {
+    /// Ends all execution in the image, and leaves its data to be looked at: what a thread would go on to do with memory that is about to be
+    /// taken away is a late call from here on.
+    pub fn retire(&self) {
+        let mapping = self.mapping();
+        RESERVED[mapping.slot].state.store(2, Ordering::Release);
+        let start = mapping.start as *mut libc::c_void;
+        // SAFETY: the image's own pages; execution in them faults, which the fault handler reports.
+        let result = unsafe { libc::mprotect(start, mapping.size, libc::PROT_READ | libc::PROT_WRITE) };
+        assert!(result == 0, "cannot end execution in an unloaded image");
+    }
+}
+
 impl Drop for Image {
     fn drop(&mut self) {
         let Some(mapping) = self.mapping.take() else { return };
