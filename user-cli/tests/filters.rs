@@ -27,6 +27,18 @@ fn objects(lab: &Lab) -> (usize, usize, usize, usize) {
 }
 
 #[test]
+fn static_filters_go_with_the_base_filtering_engine_and_persistent_ones_stay() {
+    let lab = Lab::started();
+    for lifetime in ["static", "persistent"] {
+        add(&lab, &["--layer", "listen", "--action", "block", "--family", "v4", "--lifetime", lifetime]);
+    }
+    lab.ok(&["lab", "bfe", "stopped"]);
+    lab.ok(&["lab", "bfe", "running"]);
+    assert_eq!(objects(&lab), (1, 1, 0, 1));
+    assert_eq!(listed(&lab)[0]["lifetime"], "persistent");
+}
+
+#[test]
 fn a_filter_is_added_listed_and_removed() {
     let lab = Lab::started();
     let added = add(

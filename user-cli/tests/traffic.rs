@@ -179,6 +179,15 @@ fn a_capture_that_is_cut_off_is_replayed_as_far_as_it_goes_and_then_an_error() {
 }
 
 #[test]
+fn a_filter_for_the_system_meets_the_traffic_of_the_system() {
+    let lab = Lab::started();
+    lab.ok(&["filter", "add", "--layer", "connect", "--action", "block", "--app", "system"]);
+    let connect = |app| lab.run(&["connect", "--protocol", "tcp", "--remote", "192.0.2.1:80", "--app", app]).code;
+    assert_eq!(connect("System"), 4);
+    assert_eq!(connect(r"C:\Windows\curl.exe"), 0);
+}
+
+#[test]
 fn files_that_are_no_captures_are_refused() {
     let lab = Lab::started();
     let cargo = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");

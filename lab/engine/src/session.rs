@@ -55,6 +55,21 @@ impl Engine {
         Ok(())
     }
 
+    /// The base filtering engine stops: sessions end, and static objects with them. Persistent ones stay.
+    pub fn stop(&mut self, notify: &mut dyn CalloutNotify) {
+        let sessions: Vec<_> = self.sessions.keys().copied().collect();
+        for id in &sessions {
+            // Not every session is in a transaction.
+            let _ = self.transaction_abort(*id, notify);
+        }
+        self.sessions.clear();
+        for id in sessions {
+            self.delete_all_of(Lifetime::Dynamic(id));
+        }
+        self.delete_all_of(Lifetime::Static);
+        self.commit(notify);
+    }
+
     /// The open sessions.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.sessions.iter().map(|(id, open)| (*id, &open.session))
@@ -152,7 +167,8 @@ impl Engine {
             || self.providers.iter(State::Committed).any(|(_, stored)| stored.lifetime == lifetime)
     }
 
-    /// Nothing of another lifetime can refer to a session's dynamic objects, so that these can go without looking.
+    /// Nothing that stays can refer to what goes here, so that it can go without looking: a session's dynamic objects, or, once all of
+    /// these have gone, the static ones.
     fn delete_all_of(&mut self, lifetime: Lifetime) {
         let filters: Vec<_> = self
             .filters

@@ -32,6 +32,26 @@ fn uncommitted_changes_are_seen_by_their_session_only() {
 }
 
 #[test]
+fn when_the_engine_stops_only_persistent_objects_stay() {
+    let (mut engine, session) = engine();
+    let dynamic = engine.session_open(dynamic_session()).unwrap();
+    engine.sublayer_add(session, sublayer(1, 1)).unwrap();
+    engine.filter_add(session, Filter { sublayer: key(1), ..filter(Action::Block) }, &mut ()).unwrap();
+    engine.filter_add(dynamic, Filter { sublayer: key(1), ..filter(Action::Block) }, &mut ()).unwrap();
+    let persistent = Filter { flags: FilterFlags::PERSISTENT, ..filter(Action::Block) };
+    let stays = engine.filter_add(session, persistent, &mut ()).unwrap();
+    // What a transaction has not committed goes, too.
+    engine.transaction_begin(session, false).unwrap();
+    engine.filter_delete(session, stays, &mut ()).unwrap();
+    engine.stop(&mut ());
+    assert_eq!(engine.sessions().count(), 0);
+    assert_eq!(engine.view(None).filters().map(|filter| filter.id).collect::<Vec<_>>(), [stays]);
+    assert!(engine.view(None).sublayer(&key(1)).is_none());
+    let mut script = Script::default();
+    assert_eq!(engine.snapshot().classify(LAYER, &[], &mut script).filter_id, Some(stays));
+}
+
+#[test]
 fn a_held_snapshot_does_not_change() {
     let (mut engine, session) = engine();
     let id = engine.filter_add(session, filter(Action::Block), &mut ()).unwrap();

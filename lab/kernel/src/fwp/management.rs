@@ -10,7 +10,7 @@ use postern_engine::layers::{self, Layer};
 use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
 use postern_engine::{Engine, SessionId, View};
 
-use super::give::Arena;
+use super::give::{self, Arena};
 use super::{Owner, State, failure, marshal, notify::Notifier, owner};
 use crate::export::{self, Export, exports};
 use crate::inject::faulted;
@@ -544,6 +544,7 @@ enumeration! {
             .filter(|filter| provider.is_none() || filter.provider == provider)
             .filter(|filter| layer.is_none_or(|layer| filter.layer == layer))
             .filter(|filter| callout.is_none() || filter.action.callout() == callout)
+            .filter(|filter| template.is_none_or(|template| give::action_type(filter.action) & template.actionMask != 0))
             .cloned()
             .collect();
         if template.is_some_and(|template| template.flags & FILTER_ENUM_SORTED != 0) {

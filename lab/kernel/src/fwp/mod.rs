@@ -218,13 +218,13 @@ impl State {
         }
     }
 
-    /// Ends every session, as the end of the base filtering engine does.
+    /// Ends every session and what does not outlive the base filtering engine.
     pub fn bfe_stopped(&self) {
-        let sessions = self.read(|engine| engine.sessions().map(|(id, _)| id).collect::<Vec<_>>());
-        for session in sessions.unwrap_or_default() {
-            // A session that has been closed meanwhile is gone, which is all that is wanted.
-            let _ = self.manage(Some(session), |engine, notifier| engine.session_close(session, notifier));
-        }
+        // It fails only within notifyFn, where nothing stops the base filtering engine.
+        let _ = self.manage(None, |engine, notifier| {
+            engine.stop(notifier);
+            Ok(())
+        });
     }
 
     /// What the image with this number has registered, a line each.

@@ -150,14 +150,14 @@ pub(super) struct Flow {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct App {
     pub path: String,
-    /// `ALE_APP_ID`: the NT path, lower case, UTF-16 with its terminating zero.
+    /// `ALE_APP_ID`: the NT path in lower case, or "System" as it is; UTF-16 with its terminating zero.
     pub id: Arc<[u8]>,
 }
 
 impl App {
     pub fn new(path: &str) -> App {
-        let lower = path.to_lowercase();
-        let id = lower.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        let name = if path == "System" { path.to_string() } else { path.to_lowercase() };
+        let id = name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
         App { path: path.to_string(), id }
     }
 }
