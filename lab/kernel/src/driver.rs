@@ -308,14 +308,14 @@ fn release(kernel: &Arc<Kernel>, driver: &Arc<Driver>, after: &str) -> UnloadRep
     // A work item holds its device, and with it the image, until its routine has returned.
     kernel.workers.wait_for_io_items(number, GRACE);
     kernel.io.wait_for_references(number, Duration::from_millis(200));
-    // Before anything is taken away: a thread that is still in there would use it.
-    if let Some(image) = &*lock(&driver.image) {
-        image.retire();
-    }
     let mut leaks: Vec<(Kind, String)> = Vec::new();
     let mut leak = |lines: Vec<String>| leaks.extend(lines.into_iter().map(|line| (Kind::Leak, line)));
     leak(kernel.fwp.left_behind(number));
     leak(object::reap_threads(number));
+    // Before memory is taken away: a thread that is still in there would use it.
+    if let Some(image) = &*lock(&driver.image) {
+        image.retire();
+    }
     leak(kernel.kmdf.left_behind(number));
     leak(
         kernel
