@@ -27,6 +27,17 @@ fn objects(lab: &Lab) -> (usize, usize, usize, usize) {
 }
 
 #[test]
+fn a_name_that_the_engine_refuses_is_a_usage_error_that_names_the_option() {
+    let lab = Lab::started();
+    for (option, text) in [("--name", ""), ("--name", "two\nlines"), ("--description", "a\ttab")] {
+        let ran = lab.run(&["filter", "add", "--layer", "connect", "--action", "block", option, text]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains(option), "{ran:?}");
+    }
+    assert_eq!(objects(&lab), (0, 0, 0, 0));
+}
+
+#[test]
 fn static_filters_go_with_the_base_filtering_engine_and_persistent_ones_stay() {
     let lab = Lab::started();
     for lifetime in ["static", "persistent"] {

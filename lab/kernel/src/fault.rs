@@ -127,11 +127,13 @@ fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t
     let rsp = registers[libc::REG_RSP as usize] as u64;
     // SAFETY: all of these signals carry an address.
     let address = unsafe { info.si_addr() } as u64;
-    let may_emulate = image::state(rip) == Some(State::Loaded) && signal == libc::SIGSEGV;
+    let error = registers[libc::REG_ERR as usize] as u64;
+    // Where fetching itself has failed there is no instruction to look at.
+    let fetched = error & 16 == 0;
+    let may_emulate = image::state(rip) == Some(State::Loaded) && signal == libc::SIGSEGV && fetched;
     if may_emulate && (emulate(page, registers) || shared_data::emulate(registers, address)) {
         return true;
     }
-    let error = registers[libc::REG_ERR as usize] as u64;
     // SAFETY: the page belongs to this thread, and no other handler runs on it meanwhile.
     let fault = unsafe { &mut *page.fault.get() };
     fault.signal = signal;
@@ -139,7 +141,7 @@ fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t
     fault.address = address;
     fault.rip = rip;
     fault.write = error & 2 != 0;
-    fault.execute = error & 16 != 0;
+    fault.execute = !fetched;
     // SAFETY: the frame is of a call in progress.
     let frame_rsp = unsafe { (*frame).rsp };
     fault.depth = frame_rsp.wrapping_sub(rsp);

@@ -154,6 +154,21 @@ impl Spec {
             return Err(Failure::usage(format!("--silent means nothing with --action {}", self.action.name()))
                 .help("it goes with callout-block: the driver's callout can drop silently, the filter engine cannot"));
         }
+        if self.name.as_deref() == Some("") {
+            return Err(
+                Failure::usage("--name is empty, and a filter needs a name").help("leave it out for one made here")
+            );
+        }
+        for (option, text) in
+            [("--name", self.name.as_deref().unwrap_or_default()), ("--description", &self.description)]
+        {
+            if text.contains(char::is_control) {
+                return Err(Failure::usage(format!(
+                    "{option} holds a control character, which the filter engine refuses"
+                ))
+                .help("write it in one line, without tabs"));
+            }
+        }
         let mut planned = Vec::new();
         for version in self.versions()? {
             let layer = match (self.layer, version) {
