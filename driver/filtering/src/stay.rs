@@ -39,8 +39,6 @@ enum Acquired<S> {
     /// The log's ETW provider. First in, so that everything can be logged, the receipt too.
     Trace,
     Shell(S),
-    /// That no callout of ours is registered, which is looked at once more on the way out.
-    NoCallouts,
     #[expect(dead_code, reason = "freed when the entry is struck off")]
     Lanes(Lanes),
     /// For attempts to unregister on a system thread.
@@ -51,6 +49,8 @@ enum Acquired<S> {
     BfeWork(WorkItem),
     EngineSession,
     BfeSubscription(bfe::Subscription),
+    /// That no callout of ours is registered, which is looked at once more on the way out: before anything goes that a callout uses.
+    NoCallouts,
     Callout(Registered),
     Filters,
     Gate,
@@ -81,7 +81,6 @@ impl<S: Shell> Stay<S> {
     ///
     /// `device` is a device object of this driver that the shell has entered. Nobody else starts or leaves.
     pub unsafe fn start(&mut self, device: *mut DEVICE_OBJECT) -> Result<(), NTSTATUS> {
-        self.enter(Acquired::NoCallouts)?;
         let lanes = Lanes::install().map_err(|status| failed("allocating the gate", status))?;
         self.enter(Acquired::Lanes(lanes))?;
         // SAFETY: the device stands below the work item in the ledger.
@@ -98,6 +97,7 @@ impl<S: Shell> Stay<S> {
         unsafe { policy::prepare() };
         self.enter(Acquired::EngineSession)?;
         self.subscribe(device, bfe_context)?;
+        self.enter(Acquired::NoCallouts)?;
         for index in 0..COUNT {
             self.register(device, index, unregister_context)?;
         }
