@@ -43,16 +43,6 @@ statuses! {
     FWP_IN_USE = 0xC022_000Au32,
 }
 
-impl Status {
-    /// `Ok` for `STATUS_SUCCESS` and for nothing else.
-    pub const fn exactly_success(self) -> Result<(), Status> {
-        match self {
-            Status::SUCCESS => Ok(()),
-            other => Err(other),
-        }
-    }
-}
-
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
@@ -72,13 +62,6 @@ impl fmt::Debug for Status {
 mod tests {
     use super::*;
     use std::string::ToString;
-
-    #[test]
-    fn success_class_statuses_other_than_success_are_no_success() {
-        assert_eq!(Status::SUCCESS.exactly_success(), Ok(()));
-        assert_eq!(Status::PENDING.exactly_success(), Err(Status::PENDING));
-        assert_eq!(Status(0x4000_0000).exactly_success(), Err(Status(0x4000_0000)));
-    }
 
     #[test]
     fn a_status_prints_its_name_or_its_number() {

@@ -21,5 +21,6 @@ mod unregister;
 mod work_item;
 
 pub use control::control;
+pub use fwps::status::exactly_success;
 pub use log::failed;
 pub use stay::{Shell, Stay};

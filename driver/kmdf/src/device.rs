@@ -3,7 +3,7 @@
 use core::{ptr, slice};
 
 use postern_core::request;
-use postern_filtering::{Shell, control};
+use postern_filtering::{Shell, control, exactly_success};
 use wdk_sys::{
     _WDF_IO_QUEUE_DISPATCH_TYPE, _WDF_TRI_STATE, DEVICE_OBJECT, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, NTSTATUS,
     PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ULONG, ULONG_PTR,
@@ -170,11 +170,4 @@ fn answer(request: WDFREQUEST, output_length: usize, input_length: usize, code: 
 fn string(text: &'static U16CStr) -> UNICODE_STRING {
     let bytes = (text.len() * 2) as u16;
     UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: text.as_ptr().cast_mut() }
-}
-
-fn exactly_success(status: NTSTATUS) -> Result<(), NTSTATUS> {
-    match status {
-        STATUS_SUCCESS => Ok(()),
-        other => Err(other),
-    }
 }

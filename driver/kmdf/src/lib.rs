@@ -11,7 +11,7 @@ mod device;
 use core::cell::UnsafeCell;
 use core::ptr;
 
-use postern_filtering::{Stay, failed};
+use postern_filtering::{Stay, exactly_success, failed};
 use wdk_alloc::WdkAllocator;
 use wdk_sys::_WDF_DRIVER_INIT_FLAGS::WdfDriverInitNonPnpDriver;
 use wdk_sys::{
@@ -82,7 +82,7 @@ fn create_driver(driver: &mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) ->
     };
     let mut handle = ptr::null_mut();
     // SAFETY: object and path are DriverEntry's, and the others outlive the call.
-    let status = unsafe {
+    exactly_success(unsafe {
         call_unsafe_wdf_function_binding!(
             WdfDriverCreate,
             ptr::from_mut(driver),
@@ -91,11 +91,8 @@ fn create_driver(driver: &mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) ->
             &raw mut config,
             &raw mut handle,
         )
-    };
-    match status {
-        STATUS_SUCCESS => Ok(handle),
-        status => Err(status),
-    }
+    })?;
+    Ok(handle)
 }
 
 /// `EvtDriverUnload`. IRQL: PASSIVE_LEVEL. The image may leave memory once this has returned, and the framework has deleted

@@ -277,6 +277,17 @@ fn callback_config(config: Ptr<CallbackConfig>) -> Result<CallbackConfig, NtStat
     if config.Callback == 0 { Err(NtStatus::INVALID_PARAMETER) } else { Ok(config) }
 }
 
+/// What a DPC and a work item are created with: what is called, and whose it is.
+fn callback_and_owner(
+    config: Ptr<CallbackConfig>,
+    attributes: Ptr<Attributes>,
+) -> Result<(CallbackConfig, Checked, Owner), NtStatus> {
+    let config = callback_config(config)?;
+    let checked = attributes::check(attributes, Rules::default())?;
+    let owner = owner(&checked, config.AutomaticSerialization != 0)?;
+    Ok((config, checked, owner))
+}
+
 /// `WDFDPC`.
 struct Dpc {
     callback: u64,
@@ -324,13 +335,7 @@ extern "win64" fn WdfDpcCreate(
     required(attributes, "Attributes");
     required(out, "Dpc").write(0);
     require_irql(DISPATCH_LEVEL);
-    let rules = Rules { ..Rules::default() };
-    let all = callback_config(config).and_then(|config| {
-        let checked = attributes::check(attributes, rules)?;
-        let owner = owner(&checked, config.AutomaticSerialization != 0)?;
-        Ok((config, checked, owner))
-    });
-    let (config, checked, owner) = match all {
+    let (config, checked, owner) = match callback_and_owner(config, attributes) {
         Ok(all) => all,
         Err(status) => return status,
     };
@@ -419,13 +424,7 @@ extern "win64" fn WdfWorkItemCreate(
     required(attributes, "Attributes");
     required(out, "WorkItem").write(0);
     require_irql(DISPATCH_LEVEL);
-    let rules = Rules { ..Rules::default() };
-    let all = callback_config(config).and_then(|config| {
-        let checked = attributes::check(attributes, rules)?;
-        let owner = owner(&checked, config.AutomaticSerialization != 0)?;
-        Ok((config, checked, owner))
-    });
-    let (config, checked, owner) = match all {
+    let (config, checked, owner) = match callback_and_owner(config, attributes) {
         Ok(all) => all,
         Err(status) => return status,
     };
