@@ -154,3 +154,14 @@ fn bytes_at(begin: u32, end: u32) -> &'static [u8] {
     let bytes = image().section_table().pe_data_at(POSTERN_SYS, begin).expect("an address in a section");
     &bytes[..(end - begin) as usize]
 }
+
+#[test]
+fn the_devices_security_descriptor_names_system_and_administrators_alone() {
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let count = |text: &str| {
+        let wanted = utf16(text);
+        POSTERN_SYS.windows(wanted.len()).filter(|bytes| *bytes == wanted).count()
+    };
+    assert_eq!(count("D:P(A;;GA;;;SY)(A;;GA;;;BA)\0"), 1);
+    assert_eq!(count("D:P"), 1, "another descriptor is in the image");
+}
