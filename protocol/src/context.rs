@@ -10,6 +10,10 @@ bitflags! {
     pub struct FilterContext: u64 {
         /// A block drops the packet silently (`FWPS_CLASSIFY_OUT_FLAG_ABSORB`): no discard layer, no audit event.
         const ABSORB = 1 << 0;
+        /// An operation that is held is permitted when nobody has answered in time; without this it is blocked.
+        const OTHERWISE_PERMIT = 1 << 1;
+        /// For how many seconds an operation is held: [`FilterContext::hold_seconds`].
+        const HOLD_SECONDS = 0xFFFF << 16;
     }
 }
 
@@ -17,6 +21,24 @@ impl FilterContext {
     /// Version of the meaning of the bits; it stands in the top byte.
     pub const VERSION: u64 = 1;
     const VERSION_SHIFT: u32 = 56;
+
+    /// How long an operation is held if the filter does not say.
+    pub const DEFAULT_HOLD_SECONDS: u16 = 30;
+    const HOLD_SHIFT: u32 = 16;
+
+    /// For how many seconds an operation is held.
+    pub const fn hold_seconds(self) -> u16 {
+        match (self.bits() >> Self::HOLD_SHIFT) as u16 {
+            0 => Self::DEFAULT_HOLD_SECONDS,
+            seconds => seconds,
+        }
+    }
+
+    /// The same options, with an operation held for `seconds`; zero means [`FilterContext::DEFAULT_HOLD_SECONDS`].
+    pub const fn with_hold_seconds(self, seconds: u16) -> Self {
+        let others = self.difference(Self::HOLD_SECONDS);
+        Self::from_bits_retain(others.bits() | (seconds as u64) << Self::HOLD_SHIFT)
+    }
 
     /// The value for `rawContext`.
     pub const fn to_raw(self) -> u64 {
@@ -44,7 +66,10 @@ mod tests {
 
     #[test]
     fn a_context_survives_the_way_through_a_filter() {
-        for context in [FilterContext::empty(), FilterContext::ABSORB] {
+        let hold = FilterContext::OTHERWISE_PERMIT.with_hold_seconds(90);
+        assert_eq!(hold.hold_seconds(), 90);
+        assert_eq!(FilterContext::empty().hold_seconds(), FilterContext::DEFAULT_HOLD_SECONDS);
+        for context in [FilterContext::empty(), FilterContext::ABSORB, hold] {
             assert_eq!(FilterContext::from_raw(context.to_raw()), Some(context));
         }
     }

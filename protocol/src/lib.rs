@@ -12,7 +12,7 @@ pub use callout::{CALLOUTS, Callout, Layer, Role};
 pub use context::FilterContext;
 
 /// Version of this contract. The major half changes when an old program would misread a new driver.
-pub const VERSION: u32 = version(1, 0);
+pub const VERSION: u32 = version(1, 1);
 
 /// Packs a contract version: the major half is in the upper 16 bits.
 pub const fn version(major: u16, minor: u16) -> u32 {

@@ -2,7 +2,7 @@
 
 use postern_engine::objects::{Action, FilterFlags};
 use postern_lab::{Decision, Fault, Lab, NtStatus, Occurrences};
-use postern_protocol::callout::Role;
+use postern_protocol::callout::{COUNT, Role};
 
 use crate::support::*;
 
@@ -47,7 +47,7 @@ fn the_driver_leaves_whatever_unregistering_answers() {
     under_traffic(&lab, || {
         for function in ["FwpsCalloutUnregisterById0", "FwpsCalloutUnregisterByKey0"] {
             for status in STATUSES {
-                for occurrences in [Occurrences::Nth(1), Occurrences::Nth(32), Occurrences::Next(5)] {
+                for occurrences in [Occurrences::Nth(1), Occurrences::Nth(COUNT as u64), Occurrences::Next(5)] {
                     load(&lab);
                     lab.inject_fault(Fault { function: function.into(), status: NtStatus(status as i32), occurrences });
                     // Only the word that a callout is unknown is believed, and that no longer than until the last look.
@@ -205,8 +205,8 @@ fn the_receipt_lists_what_was_begun_and_ended() {
     let log = lab.debug_log().join("\n");
     for line in [
         "postern: receipt: complete",
-        "postern: receipt: callouts: 32 registered = 32 unregistered",
-        "postern: receipt: filters: 8 added = 8 deleted",
+        "postern: receipt: callouts: 42 registered = 42 unregistered",
+        "postern: receipt: filters: 14 added = 14 deleted",
         "postern: receipt: sessions: 1 opened = 1 closed",
         "postern: receipt: subscriptions: 1 made = 1 ended",
         "postern: receipt: memory: 1 allocated = 1 freed",

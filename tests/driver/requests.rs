@@ -57,7 +57,7 @@ fn malformed_requests_are_refused_and_harmless() {
     let buffer_too_small = 0xC000_0023;
     let invalid_device_request = 0xC000_0010;
     let list = ListRequest { protocol: postern_protocol::VERSION, first: 0 };
-    let beyond = ListRequest { first: 33, ..list };
+    let beyond = ListRequest { first: COUNT as u32 + 1, ..list };
     let other_version = ListRequest { protocol: postern_protocol::version(9, 0), ..list };
     let refusals: [(u32, &[u8], usize, u32); 9] = [
         (ioctl::GET_VERSION, &[1], 64, invalid_parameter),

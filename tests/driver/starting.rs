@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use postern_engine::objects::Callout;
 use postern_image::POSTERN_SYS;
 use postern_lab::{Config, Decision, Fault, Lab, NtStatus, Occurrences};
-use postern_protocol::callout::Role;
+use postern_protocol::callout::{COUNT, Layer, Role};
 use uuid::Uuid;
 
 use crate::requests::statistics;
@@ -18,9 +18,9 @@ fn the_driver_adds_its_own_objects() {
         .read(|engine| {
             let view = engine.view(None);
             let own = |provider: &Option<Uuid>| *provider == Some(driver_provider());
-            assert_eq!(view.filters().filter(|filter| own(&filter.provider)).count(), 8);
+            assert_eq!(view.filters().filter(|filter| own(&filter.provider)).count(), Layer::ALL.len());
             let callouts: Vec<Callout> = view.callouts().filter(|callout| own(&callout.provider)).collect();
-            assert_eq!(callouts.len(), 8);
+            assert_eq!(callouts.len(), Layer::ALL.len());
             assert!(callouts.iter().all(|callout| callout.registered));
             assert!(view.sublayers().any(|sublayer| own(&sublayer.provider)));
         })
@@ -50,13 +50,13 @@ const FALLIBLE: [(&str, u64); 17] = [
     ("ExAllocatePool2", 1),
     ("IoAllocateWorkItem", 2),
     ("FwpmBfeStateSubscribeChanges0", 1),
-    ("FwpsCalloutRegister3", 32),
+    ("FwpsCalloutRegister3", COUNT as u64),
     ("FwpmEngineOpen0", 1),
     ("FwpmTransactionBegin0", 1),
     ("FwpmProviderAdd0", 1),
     ("FwpmSubLayerAdd0", 1),
-    ("FwpmCalloutAdd0", 8),
-    ("FwpmFilterAdd0", 8),
+    ("FwpmCalloutAdd0", Layer::ALL.len() as u64),
+    ("FwpmFilterAdd0", Layer::ALL.len() as u64),
     ("FwpmTransactionCommit0", 1),
 ];
 
@@ -118,7 +118,7 @@ fn filters_come_back_however_short_bfe_was_away() {
         lab.set_bfe_running(false);
         assert_eq!(own_filters(&lab), 0);
         lab.set_bfe_running(true);
-        wait_until(|| own_filters(&lab) == 8);
+        wait_until(|| own_filters(&lab) == Layer::ALL.len());
     }
     unload(&lab);
 }

@@ -231,7 +231,7 @@ fn mistakes_on_the_command_line_are_explained_before_a_lab_is_asked() {
         ),
         (&["--layer", "connect", "--action", "callout-inspect", "--fail-closed"], "--fail-closed means nothing"),
         (&["--layer", "connect", "--action", "block", "--silent"], "--silent means nothing"),
-        (&["--layer", "stream", "--action", "callout-block"], "the driver has no callouts at layer STREAM_V4"),
+        (&["--layer", "stream", "--action", "callout-block"], "the driver has no such callout at layer STREAM_V4"),
         (&["--layer", "FWPM_LAYER_ALE_AUTH_CONNECT_V6", "--family", "v4", "--action", "block"], "not one of IPv4"),
     ] {
         let ran = lab.run(&[&["filter", "add"], arguments].concat());

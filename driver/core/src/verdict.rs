@@ -52,7 +52,7 @@ pub fn in_service(role: Role, question: Question) -> Answer {
             acted: true,
             ..Answer::LEAVE_ALONE
         },
-        Role::Block | Role::Permit if !question.may_write => Answer::LEAVE_ALONE,
+        Role::Block | Role::Permit | Role::Hold if !question.may_write => Answer::LEAVE_ALONE,
         Role::Block => match FilterContext::from_raw(question.context) {
             Some(context) => Answer {
                 action: Some(Action::Block),
@@ -68,6 +68,13 @@ pub fn in_service(role: Role, question: Question) -> Answer {
             }
             None => out_of_service(role, question),
         },
+        Role::Hold => match FilterContext::from_raw(question.context) {
+            Some(context) => match context.contains(FilterContext::OTHERWISE_PERMIT) {
+                true => in_service(Role::Permit, question),
+                false => in_service(Role::Block, question),
+            },
+            None => out_of_service(role, question),
+        },
     }
 }
 
@@ -80,8 +87,8 @@ pub fn in_service(role: Role, question: Question) -> Answer {
 pub fn out_of_service(role: Role, question: Question) -> Answer {
     let action = match role {
         Role::Monitor | Role::Inspect => Action::Continue,
-        Role::Block | Role::Permit if question.permit_if_unregistered => Action::Permit,
-        Role::Block | Role::Permit => Action::Block,
+        Role::Block | Role::Permit | Role::Hold if question.permit_if_unregistered => Action::Permit,
+        Role::Block | Role::Permit | Role::Hold => Action::Block,
     };
     match question.may_write {
         true => Answer { action: Some(action), clear_right: action == Action::Block, absorb: false, acted: false },

@@ -96,6 +96,7 @@ macro_rules! classify_functions {
 #[rustfmt::skip]
 static CLASSIFY: [FWPS_CALLOUT_CLASSIFY_FN3; COUNT] = classify_functions!(
     0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+    32 33 34 35 36 37 38 39 40 41
 );
 
 /// What to register the callout at `index` of [`postern_protocol::CALLOUTS`] with.

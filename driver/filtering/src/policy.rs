@@ -243,6 +243,12 @@ const fn monitor_name(layer: Layer) -> &'static U16CStr {
         Layer::InboundTransportV6 => u16cstr!("Postern monitor INBOUND_TRANSPORT_V6"),
         Layer::OutboundTransportV4 => u16cstr!("Postern monitor OUTBOUND_TRANSPORT_V4"),
         Layer::OutboundTransportV6 => u16cstr!("Postern monitor OUTBOUND_TRANSPORT_V6"),
+        Layer::AleFlowEstablishedV4 => u16cstr!("Postern monitor ALE_FLOW_ESTABLISHED_V4"),
+        Layer::AleFlowEstablishedV6 => u16cstr!("Postern monitor ALE_FLOW_ESTABLISHED_V6"),
+        Layer::StreamV4 => u16cstr!("Postern monitor STREAM_V4"),
+        Layer::StreamV6 => u16cstr!("Postern monitor STREAM_V6"),
+        Layer::DatagramDataV4 => u16cstr!("Postern monitor DATAGRAM_DATA_V4"),
+        Layer::DatagramDataV6 => u16cstr!("Postern monitor DATAGRAM_DATA_V6"),
     }
 }
 

@@ -237,11 +237,12 @@ impl Spec {
         let callout = match self.action.role() {
             None => None,
             Some(role) => {
-                let at = postern_protocol::Layer::ALL.into_iter().find(|at| at.id() == layer.id).ok_or_else(|| {
-                    Failure::usage(format!("the driver has no callouts at layer {}", layer.name))
+                let at = postern_protocol::Layer::ALL.into_iter().find(|at| at.id() == layer.id);
+                let callout = at.and_then(|at| postern_protocol::Callout::new(role, at)).ok_or_else(|| {
+                    Failure::usage(format!("the driver has no such callout at layer {}", layer.name))
                         .help("callout actions work at connect, accept, inbound-transport and outbound-transport")
                 })?;
-                Some(postern_protocol::Callout { role, layer: at })
+                Some(callout)
             }
         };
         let action = match callout.map(|callout| (callout.role, Uuid::from_u128(callout.key()))) {
