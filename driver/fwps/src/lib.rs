@@ -4,6 +4,7 @@
 
 pub mod bfe;
 pub mod callout;
+pub mod incoming;
 pub mod session;
 pub mod status;
 pub mod sys;
