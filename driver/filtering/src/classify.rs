@@ -43,8 +43,10 @@ callback! {
         let Some(pass) = shared::gate().enter(shared::processor()) else {
             return write(out, verdict::out_of_service(callout.role, question));
         };
-        // SAFETY: values and metadata are the engine's for this call, which has not returned.
-        let (values, metadata) = unsafe { (Values::new(values), Metadata::new(metadata)) };
+        // SAFETY: the values are the engine's for this call, which has not returned.
+        let values = unsafe { Values::new(values) };
+        // SAFETY: as above.
+        let metadata = unsafe { Metadata::new(metadata) };
         let fields = const { &Fields::of(Callout::at(INDEX).layer) };
         let answer = verdict::in_service(callout.role, question);
         if callout.role == Role::Monitor {
