@@ -16,7 +16,7 @@ use postern_protocol::callout::{COUNT, Callout, Layer, Role};
 
 use crate::endpoints::Fields;
 use crate::shared::{self, acted, passed_over};
-use crate::{events, flows};
+use crate::{events, flows, hold};
 
 callback! {
     /// `classifyFn` of the callout at `INDEX`. IRQL: at most DISPATCH_LEVEL.
@@ -48,7 +48,13 @@ callback! {
         // SAFETY: as above.
         let metadata = unsafe { Metadata::new(metadata) };
         let fields = const { &Fields::of(Callout::at(INDEX).layer) };
-        let answer = verdict::in_service(callout.role, question);
+        let answer = match callout.role {
+            // SAFETY: values, metadata and data are the engine's for this call, which has not returned.
+            Role::Hold => unsafe {
+                hold::classify(INDEX, fields, values, metadata, layer_data, filter.filterId, question)
+            },
+            role => verdict::in_service(role, question),
+        };
         if callout.role == Role::Monitor {
             // SAFETY: the layer data are the engine's for this call, which has not returned.
             unsafe { count(callout.layer, fields, values, metadata, layer_data, flow_context) };

@@ -17,12 +17,14 @@ mod control;
 mod endpoints;
 mod events;
 mod flows;
+#[allow(dead_code, reason = "no request lists or answers what is held yet")]
+mod hold;
+mod injection;
 mod lock;
 mod policy;
 mod shared;
 mod spin_lock;
 mod stay;
-#[allow(dead_code, reason = "the driver holds no operations yet")]
 mod timer;
 mod trace;
 mod unregister;

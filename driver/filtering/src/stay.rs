@@ -16,12 +16,15 @@ use postern_protocol::callout::COUNT;
 use wdk_sys::{DEVICE_OBJECT, STATUS_INSUFFICIENT_RESOURCES};
 
 use crate::flows::FLOWS;
+use crate::hold::OPERATIONS;
+use crate::injection::{HANDLES, Injection, PACKETS};
 use crate::log::failed;
 use crate::shared::{self, CALLOUT_IDS, Lanes, Tally};
+use crate::timer::{StartedTimer, TIMERS};
 use crate::unregister::FilterEngine;
 use crate::work_item::{self, WorkItem};
 use crate::worker::{StartedWorker, THREADS};
-use crate::{applications, classify, events, flows, policy, trace, work};
+use crate::{applications, classify, events, flows, hold, policy, trace, work};
 
 /// What a driver model's shell has acquired and must release, and the requests that it has parked.
 pub trait Shell {
@@ -62,6 +65,10 @@ enum Acquired<S> {
     /// Answers parked requests, and takes the verdicts of held operations whose time is up.
     #[expect(dead_code, reason = "ended when the entry is struck off")]
     Worker(StartedWorker),
+    /// Wakes the worker when the next operation's time is up.
+    #[expect(dead_code, reason = "stopped when the entry is struck off")]
+    Timer(StartedTimer),
+    Injection(Injection),
     EngineSession,
     BfeSubscription(bfe::Subscription),
     /// That no callout of ours is registered, which is looked at once more on the way out: before anything goes that a callout uses.
@@ -69,6 +76,8 @@ enum Acquired<S> {
     Callout(Registered),
     /// The contexts that flows carry.
     Flows,
+    /// The operations that wait for a verdict.
+    Held,
     Filters,
     Gate,
 }
@@ -119,6 +128,11 @@ impl<S: Shell> Stay<S> {
         // SAFETY: the system calls DriverEntry once.
         let worker = unsafe { work::start(S::serve_parked) }.map_err(|status| failed("starting the worker", status))?;
         self.enter(Acquired::Worker(worker))?;
+        // SAFETY: the system calls DriverEntry once.
+        let timer = unsafe { hold::TIMER.start() };
+        self.enter(Acquired::Timer(timer))?;
+        let injection = Injection::start()?;
+        self.enter(Acquired::Injection(injection))?;
         // SAFETY: what uses the policy starts below.
         unsafe { policy::prepare() };
         self.enter(Acquired::EngineSession)?;
@@ -129,6 +143,7 @@ impl<S: Shell> Stay<S> {
         }
         log!("registered {COUNT} callouts");
         self.enter(Acquired::Flows)?;
+        self.enter(Acquired::Held)?;
         self.enter(Acquired::Filters)?;
         shared::gate().open();
         self.enter(Acquired::Gate)?;
@@ -205,6 +220,7 @@ fn release<S: Shell>(acquired: &mut Acquired<S>, walk: Option<Walk>) {
     match acquired {
         Acquired::Gate => shared::gate().close_and_wait(|| work_item::pause(1)),
         Acquired::Filters => policy::delete_filters(),
+        Acquired::Held => hold::complete_all(),
         Acquired::Flows => flows::leave(),
         Acquired::Callout(callout) => callout.unregister(),
         Acquired::BfeSubscription(subscription) => {
@@ -219,7 +235,8 @@ fn release<S: Shell>(acquired: &mut Acquired<S>, walk: Option<Walk>) {
         // Whoever queues this item waits for it.
         Acquired::UnregisterWork(_) => {}
         Acquired::Lanes(_) | Acquired::Applications(_) | Acquired::Events(_) | Acquired::FlowTable(_) => {}
-        Acquired::Worker(_) => {}
+        Acquired::Worker(_) | Acquired::Timer(_) => {}
+        Acquired::Injection(injection) => injection.stop(),
         Acquired::Shell(shell) => shell.release(),
         Acquired::NoCallouts => look_once_more(),
         Acquired::Trace => {
@@ -277,6 +294,10 @@ fn print_receipt(walk: &Walk) {
         account("work", "queued", &shared::WORK, "done"),
         account("work items", "allocated", &shared::WORK_ITEMS, "freed"),
         account("threads", "started", &THREADS, "ended"),
+        account("timers", "started", &TIMERS, "stopped"),
+        account("operations", "pended", &OPERATIONS, "completed"),
+        account("injection handles", "created", &HANDLES, "destroyed"),
+        account("packets", "injected", &PACKETS, "completed"),
         account("memory", "allocated", &shared::ALLOCATIONS, "freed"),
         Account {
             what: "ledger",

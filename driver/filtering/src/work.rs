@@ -2,9 +2,12 @@
 
 use fwps::sys::NTSTATUS;
 
-use crate::control;
+use postern_core::gate;
+
+use crate::shared;
 use crate::spin_lock::SpinLock;
 use crate::worker::{StartedWorker, Worker};
+use crate::{control, hold};
 
 /// Goes once through a shell's parked requests: see [`crate::Shell::serve_parked`].
 type Serve = fn(&mut dyn FnMut(&[u8], &mut [u8]) -> Option<Result<usize, NTSTATUS>>);
@@ -30,6 +33,11 @@ pub fn wake() {
 
 /// IRQL: PASSIVE_LEVEL.
 fn work() {
+    // Behind the closed gate the walk out ends what waits.
+    if let Some(pass) = shared::gate().enter(shared::processor()) {
+        hold::expire();
+        pass.leave(gate::DROPPED);
+    }
     let serve = *SERVE.lock();
     if let Some(serve) = serve {
         serve(&mut control::answer_parked);
