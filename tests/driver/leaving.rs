@@ -4,7 +4,7 @@ use postern_engine::objects::{Action, FilterFlags};
 use postern_lab::{Decision, Fault, Lab, NtStatus, Occurrences};
 use postern_protocol::callout::{COUNT, Role};
 
-use crate::support::*;
+use super::support::*;
 
 /// Rounds of the loop below; `POSTERN_ROUNDS` asks for more.
 fn rounds() -> usize {

@@ -1,23 +1,16 @@
 //! The control device: how programs reach the driver.
 
-use core::{ptr, slice};
+use core::ptr;
 
-use postern_core::request;
-use postern_filtering::{Shell, control, exactly_success};
+use postern_filtering::{
+    Buffers, DEVICE_LINK, DEVICE_NAME, SYSTEM_AND_ADMINISTRATORS, Shell, control, exactly_success, expect_buffered,
+    string,
+};
 use wdk_sys::{
     _WDF_IO_QUEUE_DISPATCH_TYPE, _WDF_TRI_STATE, DEVICE_OBJECT, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, NTSTATUS,
-    PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ULONG, ULONG_PTR,
-    UNICODE_STRING, WDF_IO_QUEUE_CONFIG, WDFDEVICE, WDFDRIVER, WDFOBJECT, WDFQUEUE, WDFREQUEST,
-    call_unsafe_wdf_function_binding,
+    PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, ULONG, ULONG_PTR, WDF_IO_QUEUE_CONFIG, WDFDEVICE,
+    WDFDRIVER, WDFOBJECT, WDFQUEUE, WDFREQUEST, call_unsafe_wdf_function_binding,
 };
-use widestring::{U16CStr, u16cstr};
-
-/// SYSTEM and administrators may do everything, nobody else anything (`SDDL_DEVOBJ_SYS_ALL_ADM_ALL`, wdmsec.h).
-const SYSTEM_AND_ADMINISTRATORS: &U16CStr = u16cstr!("D:P(A;;GA;;;SY)(A;;GA;;;BA)");
-/// [`postern_protocol::DEVICE_NAME`].
-const DEVICE_NAME: &U16CStr = u16cstr!(r"\Device\Postern");
-/// [`postern_protocol::DEVICE_LINK`].
-const DEVICE_LINK: &U16CStr = u16cstr!(r"\DosDevices\Postern");
 
 /// The driver's control device. Its queue and its symbolic link go with it.
 pub struct ControlDevice {
@@ -129,45 +122,38 @@ unsafe extern "C" fn device_control(
 }
 
 fn answer(request: WDFREQUEST, output_length: usize, input_length: usize, code: ULONG) -> Result<usize, NTSTATUS> {
-    // Input and output share a buffer, so the input is copied before anything is written.
-    let mut copy = [0u8; request::LONGEST_INPUT];
-    let input = copy.get_mut(..input_length).ok_or(STATUS_INVALID_PARAMETER)?;
+    expect_buffered(code)?;
+    let buffers = buffers(request, output_length, input_length)?;
+    // SAFETY: the framework vouches for the buffers, and the request, ours until it is completed, is the only way to them.
+    unsafe { buffers.with(|input, output| control(code, input, output)) }?
+}
+
+/// The buffers of a request that is ours.
+fn buffers(request: WDFREQUEST, output_length: usize, input_length: usize) -> Result<Buffers, NTSTATUS> {
+    let (mut input, mut output) = (ptr::null_mut(), ptr::null_mut());
     if input_length != 0 {
-        let mut buffer = ptr::null_mut();
         // SAFETY: the request is ours until it is completed; the length is optional.
         exactly_success(unsafe {
             call_unsafe_wdf_function_binding!(
                 WdfRequestRetrieveInputBuffer,
                 request,
                 input_length,
-                &raw mut buffer,
+                &raw mut input,
                 ptr::null_mut()
             )
         })?;
-        // SAFETY: the framework vouches for at least `input_length` bytes, which nobody writes while the request is ours.
-        input.copy_from_slice(unsafe { slice::from_raw_parts(buffer.cast(), input_length) });
     }
-    if output_length == 0 {
-        return control(code, input, &mut []);
+    if output_length != 0 {
+        // SAFETY: the request is ours until it is completed; the length is optional.
+        exactly_success(unsafe {
+            call_unsafe_wdf_function_binding!(
+                WdfRequestRetrieveOutputBuffer,
+                request,
+                output_length,
+                &raw mut output,
+                ptr::null_mut()
+            )
+        })?;
     }
-    let mut buffer = ptr::null_mut();
-    // SAFETY: the request is ours until it is completed; the length is optional.
-    exactly_success(unsafe {
-        call_unsafe_wdf_function_binding!(
-            WdfRequestRetrieveOutputBuffer,
-            request,
-            output_length,
-            &raw mut buffer,
-            ptr::null_mut()
-        )
-    })?;
-    // SAFETY: the framework vouches for at least `output_length` bytes, and the request, ours until it is completed, is the
-    // only way to them.
-    control(code, input, unsafe { slice::from_raw_parts_mut(buffer.cast(), output_length) })
-}
-
-/// A string as the kernel takes it.
-fn string(text: &'static U16CStr) -> UNICODE_STRING {
-    let bytes = (text.len() * 2) as u16;
-    UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: text.as_ptr().cast_mut() }
+    Ok(Buffers { input: input.cast(), input_length, output: output.cast(), output_length })
 }
