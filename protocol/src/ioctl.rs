@@ -35,7 +35,7 @@ pub const ANSWER: u32 = control_code(5, FILE_READ_DATA | FILE_WRITE_DATA);
 /// Input: [`ApplicationRequest`]. Output: the program's path, UTF-16 without a terminator. `STATUS_NOT_FOUND` for an unknown id.
 pub const GET_APPLICATION: u32 = control_code(6, FILE_READ_DATA);
 /// Input: [`WatchRequest`]. Output: [`WatchHeader`], then [`Event`] records. The request waits in the driver until there is an
-/// event; it can be cancelled, and is when its handle is closed.
+/// event; it can be cancelled, and is when its handle is closed. `STATUS_QUOTA_EXCEEDED` if [`WATCHERS`] requests wait already.
 pub const WATCH: u32 = control_code(7, FILE_READ_DATA);
 
 /// Which driver this is.
@@ -214,12 +214,15 @@ pub struct WatchRequest {
     pub protocol: u32,
     /// Zero.
     pub reserved: u32,
-    /// Sequence number of the first event wanted, from the last answer's [`WatchHeader::next`]; [`WATCH_FROM_NOW`] to begin.
+    /// Where to go on: the last answer's [`WatchHeader::next`], or [`WATCH_FROM_NOW`] to begin.
     pub from: u64,
 }
 
 /// [`WatchRequest::from`] of the first request: whatever happens from now on. It is answered at once, without events.
 pub const WATCH_FROM_NOW: u64 = u64::MAX;
+
+/// How many [`WATCH`] requests may wait at once.
+pub const WATCHERS: u32 = 64;
 
 /// For how many seconds after a [`WATCH`] request has been answered events are still recorded for the next one.
 pub const WATCH_LEASE_SECONDS: u32 = 10;
@@ -228,7 +231,7 @@ pub const WATCH_LEASE_SECONDS: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct WatchHeader {
-    /// [`WatchRequest::from`] of the next request.
+    /// [`WatchRequest::from`] of the next request. Not a number to reckon with: it tells of lapses too.
     pub next: u64,
     /// Events between the request's `from` and the first event that follows: their places had been taken by later ones.
     pub lost: u64,

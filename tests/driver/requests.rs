@@ -5,7 +5,7 @@ use postern_protocol::callout::{COUNT, Callout};
 use postern_protocol::ioctl::{self, CalloutEntry, ListHeader, ListRequest, StatisticsEntry, Version};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::support::*;
+use crate::support::*;
 
 /// What the driver says of a callout: how often it acted, and how often it was passed over.
 pub fn statistics(lab: &Lab, callout: Callout) -> (u64, u64) {

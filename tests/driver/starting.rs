@@ -9,8 +9,8 @@ use postern_lab::{Config, Decision, Fault, Lab, NtStatus, Occurrences};
 use postern_protocol::callout::{COUNT, Layer, Role};
 use uuid::Uuid;
 
-use super::requests::statistics;
-use super::support::*;
+use crate::requests::statistics;
+use crate::support::*;
 
 #[test]
 fn the_driver_adds_its_own_objects() {
@@ -61,7 +61,8 @@ fn fallible() -> Vec<(&'static str, RangeInclusive<u64>)> {
             ("WdfControlDeviceInitAllocate", 1..=1),
             ("WdfDeviceInitAssignName", 1..=1),
             ("WdfDeviceCreate", 1..=1),
-            ("WdfIoQueueCreate", 1..=1),
+            ("WdfIoQueueCreate", 1..=2),
+            ("WdfWaitLockCreate", 1..=1),
             ("WdfDeviceCreateSymbolicLink", 1..=1),
         ]
     } else {

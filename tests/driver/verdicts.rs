@@ -6,8 +6,8 @@ use postern_lab::{Decision, Direction, Packet};
 use postern_protocol::FilterContext;
 use postern_protocol::callout::{Callout, Layer, Role};
 
-use super::requests::statistics;
-use super::support::*;
+use crate::requests::statistics;
+use crate::support::*;
 
 #[test]
 fn inspection_counts_and_changes_nothing() {

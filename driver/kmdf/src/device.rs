@@ -3,8 +3,8 @@
 use core::ptr;
 
 use postern_filtering::{
-    Buffers, DEVICE_LINK, DEVICE_NAME, SYSTEM_AND_ADMINISTRATORS, Shell, control, exactly_success, expect_buffered,
-    string,
+    AnswerParked, Control, DEVICE_LINK, DEVICE_NAME, SYSTEM_AND_ADMINISTRATORS, Shell, control, exactly_success,
+    expect_buffered, park, string,
 };
 use wdk_sys::{
     _WDF_IO_QUEUE_DISPATCH_TYPE, _WDF_TRI_STATE, DEVICE_OBJECT, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, NTSTATUS,
@@ -12,7 +12,10 @@ use wdk_sys::{
     WDFDRIVER, WDFOBJECT, WDFQUEUE, WDFREQUEST, call_unsafe_wdf_function_binding,
 };
 
-/// The driver's control device. Its queue and its symbolic link go with it.
+use crate::parking;
+use crate::request::{self, buffers};
+
+/// The driver's control device. Its queues and its symbolic link go with it.
 pub struct ControlDevice {
     handle: WDFDEVICE,
 }
@@ -55,6 +58,10 @@ impl ControlDevice {
 }
 
 impl Shell for ControlDevice {
+    fn serve_parked(answer: &mut AnswerParked<'_>) {
+        parking::serve(answer);
+    }
+
     fn release(&mut self) {
         // SAFETY: the device exists, and nobody uses its handle after this.
         unsafe { call_unsafe_wdf_function_binding!(WdfObjectDelete, self.handle as WDFOBJECT) };
@@ -67,12 +74,13 @@ fn configure(init: PWDFDEVICE_INIT) -> Result<(), NTSTATUS> {
     // Without FILE_DEVICE_SECURE_OPEN a path below the device's name would be opened without an access check.
     // SAFETY: as above.
     unsafe { call_unsafe_wdf_function_binding!(WdfDeviceInitSetCharacteristics, init, FILE_DEVICE_SECURE_OPEN, 1) };
+    parking::cancel_on_cleanup(init);
     let name = string(DEVICE_NAME);
     // SAFETY: as above; the string outlives the call.
     exactly_success(unsafe { call_unsafe_wdf_function_binding!(WdfDeviceInitAssignName, init, &raw const name) })
 }
 
-/// Gives the device its queue and its symbolic link. IRQL: PASSIVE_LEVEL.
+/// Gives the device its queues and its symbolic link. IRQL: PASSIVE_LEVEL.
 pub fn complete(device: WDFDEVICE) -> Result<(), NTSTATUS> {
     let mut config = WDF_IO_QUEUE_CONFIG {
         Size: size_of::<WDF_IO_QUEUE_CONFIG>() as ULONG,
@@ -89,6 +97,7 @@ pub fn complete(device: WDFDEVICE) -> Result<(), NTSTATUS> {
     exactly_success(unsafe {
         call_unsafe_wdf_function_binding!(WdfIoQueueCreate, device, &raw mut config, ptr::null_mut(), ptr::null_mut())
     })?;
+    parking::create(device)?;
     let link = string(DEVICE_LINK);
     // SAFETY: the device exists, and the string outlives the call.
     exactly_success(unsafe { call_unsafe_wdf_function_binding!(WdfDeviceCreateSymbolicLink, device, &raw const link) })
@@ -111,49 +120,19 @@ unsafe extern "C" fn device_control(
     input_length: usize,
     code: ULONG,
 ) {
-    let (status, information) = match answer(request, output_length, input_length, code) {
-        Ok(length) => (STATUS_SUCCESS, length),
-        Err(status) => (status, 0),
-    };
-    // SAFETY: the framework gave us the request, and nobody uses it after this.
-    unsafe {
-        call_unsafe_wdf_function_binding!(WdfRequestCompleteWithInformation, request, status, information as ULONG_PTR)
-    };
+    match answer(request, output_length, input_length, code) {
+        Control::Done(result) => request::complete(request, result),
+        Control::Park => match park() {
+            Ok(()) => parking::keep(request),
+            Err(status) => request::complete(request, Err(status)),
+        },
+    }
 }
 
-fn answer(request: WDFREQUEST, output_length: usize, input_length: usize, code: ULONG) -> Result<usize, NTSTATUS> {
-    expect_buffered(code)?;
-    let buffers = buffers(request, output_length, input_length)?;
-    // SAFETY: the framework vouches for the buffers, and the request, ours until it is completed, is the only way to them.
-    unsafe { buffers.with(|input, output| control(code, input, output)) }?
-}
-
-/// The buffers of a request that is ours.
-fn buffers(request: WDFREQUEST, output_length: usize, input_length: usize) -> Result<Buffers, NTSTATUS> {
-    let (mut input, mut output) = (ptr::null_mut(), ptr::null_mut());
-    if input_length != 0 {
-        // SAFETY: the request is ours until it is completed; the length is optional.
-        exactly_success(unsafe {
-            call_unsafe_wdf_function_binding!(
-                WdfRequestRetrieveInputBuffer,
-                request,
-                input_length,
-                &raw mut input,
-                ptr::null_mut()
-            )
-        })?;
-    }
-    if output_length != 0 {
-        // SAFETY: the request is ours until it is completed; the length is optional.
-        exactly_success(unsafe {
-            call_unsafe_wdf_function_binding!(
-                WdfRequestRetrieveOutputBuffer,
-                request,
-                output_length,
-                &raw mut output,
-                ptr::null_mut()
-            )
-        })?;
-    }
-    Ok(Buffers { input: input.cast(), input_length, output: output.cast(), output_length })
+fn answer(request: WDFREQUEST, output_length: usize, input_length: usize, code: ULONG) -> Control {
+    let answer = expect_buffered(code).and_then(|()| buffers(request, input_length != 0, output_length != 0)).and_then(|buffers| {
+        // SAFETY: the framework vouches for the buffers, and the request, ours until it is completed, is the only way to them.
+        unsafe { buffers.with(|input, output| control(code, input, output)) }
+    });
+    answer.unwrap_or_else(|status| Control::Done(Err(status)))
 }

@@ -7,6 +7,8 @@
 extern crate wdk_panic;
 
 mod device;
+mod parking;
+mod request;
 
 use core::ptr;
 

@@ -2,12 +2,14 @@
 
 use core::ptr;
 
-use postern_filtering::{DEVICE_LINK, DEVICE_NAME, SYSTEM_AND_ADMINISTRATORS, Shell, exactly_success, failed, string};
+use postern_filtering::{AnswerParked, DEVICE_LINK, DEVICE_NAME, SYSTEM_AND_ADMINISTRATORS, Shell, exactly_success, failed, string};
 use wdk_sys::ntddk::{IoCreateSymbolicLink, IoDeleteDevice, IoDeleteSymbolicLink};
 use wdk_sys::{
     BOOLEAN, DEVICE_OBJECT, DRIVER_OBJECT, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, GUID, NTSTATUS,
     PCUNICODE_STRING, PUNICODE_STRING, ULONG,
 };
+
+use crate::parking;
 
 /// Setup class of the device, for an administrator who changes who may open it ("WdmlibIoCreateDeviceSecure function", wdmsec.h):
 /// `{706f7374-6572-4e00-8003-000000000000}`.
@@ -37,6 +39,10 @@ pub enum Held {
 }
 
 impl Shell for Held {
+    fn serve_parked(answer: &mut AnswerParked<'_>) {
+        parking::serve(answer);
+    }
+
     fn release(&mut self) {
         match self {
             Held::Device(device) => device.delete(),

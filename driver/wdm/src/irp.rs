@@ -1,8 +1,8 @@
 //! An IRP that is the driver's.
 
-use postern_filtering::{Buffers, expect_buffered};
+use postern_filtering::{AnswerParked, Buffers, expect_buffered};
 use wdk_sys::ntddk::IofCompleteRequest;
-use wdk_sys::{IO_NO_INCREMENT, IO_STACK_LOCATION, IRP, NTSTATUS, STATUS_SUCCESS, ULONG, ULONG_PTR};
+use wdk_sys::{FILE_OBJECT, IO_NO_INCREMENT, IO_STACK_LOCATION, IRP, NTSTATUS, STATUS_SUCCESS, ULONG, ULONG_PTR};
 
 /// An IRP that the driver has and must complete.
 #[must_use = "an IRP that is not completed keeps its file open for good"]
@@ -47,8 +47,28 @@ impl Irp {
         Ok((code, Buffers { input: buffer, input_length, output: buffer, output_length }))
     }
 
-    /// Completes it, and returns what the dispatch routine returns. IRQL: at most DISPATCH_LEVEL.
-    pub fn complete(self, result: Result<usize, NTSTATUS>) -> NTSTATUS {
+    /// The file that it came through.
+    pub fn file(&self) -> *mut FILE_OBJECT {
+        self.location().FileObject
+    }
+
+    /// Has a parked request answered. Whether it was, and is concluded.
+    pub fn answer(&mut self, answer: &mut AnswerParked<'_>) -> bool {
+        // SAFETY: device control requests alone are parked.
+        let answered = unsafe { self.device_control() }.and_then(|(_, buffers)| {
+            // SAFETY: the I/O manager vouches for the buffers, and the IRP, ours until it is completed, is the only way to them.
+            unsafe { buffers.with(answer) }
+        });
+        match answered {
+            Ok(None) => return false,
+            Ok(Some(result)) => self.conclude(result),
+            Err(status) => self.conclude(Err(status)),
+        };
+        true
+    }
+
+    /// Says what it is completed with, and returns that status.
+    pub fn conclude(&mut self, result: Result<usize, NTSTATUS>) -> NTSTATUS {
         let (status, information) = match result {
             Ok(length) => (STATUS_SUCCESS, length),
             Err(status) => (status, 0),
@@ -57,8 +77,17 @@ impl Irp {
         let irp = unsafe { &mut *self.0 };
         irp.IoStatus.Information = information as ULONG_PTR;
         irp.IoStatus.__bindgen_anon_1.Status = status;
-        // SAFETY: the IRP is ours, and nobody uses it after this.
-        unsafe { IofCompleteRequest(irp, IO_NO_INCREMENT as i8) };
         status
+    }
+
+    /// Completes it with what was concluded. IRQL: at most DISPATCH_LEVEL.
+    pub fn complete(self) {
+        // SAFETY: the IRP is ours, and nobody uses it after this.
+        unsafe { IofCompleteRequest(self.0, IO_NO_INCREMENT as i8) };
+    }
+
+    /// Gives it away.
+    pub fn into_raw(self) -> *mut IRP {
+        self.0
     }
 }

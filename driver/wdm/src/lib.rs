@@ -9,6 +9,7 @@ extern crate wdk_panic;
 mod device;
 mod dispatch;
 mod irp;
+mod parking;
 
 use postern_filtering::{ImageStay, Stay, failed};
 use wdk_alloc::WdkAllocator;
@@ -39,6 +40,8 @@ pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry
 fn enter(stay: &mut Stay<Held>, driver: &mut DRIVER_OBJECT) -> Result<(), NTSTATUS> {
     driver.DriverUnload = Some(unload);
     dispatch::install(driver);
+    // SAFETY: there is no device yet that a request could come through.
+    unsafe { parking::prepare() }.map_err(|status| failed("preparing the queue", status))?;
     let device = Device::create(driver).map_err(|status| failed("creating the device", status))?;
     let object = device.object();
     stay.hold(Held::Device(device))?;
