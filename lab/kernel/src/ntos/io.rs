@@ -1244,6 +1244,13 @@ impl File {
         })
     }
 
+    /// The service of the driver whose device it is.
+    pub fn service(&self) -> Option<String> {
+        let state = lock(&self.inner.kernel.io.state);
+        let driver = state.devices.get(&self.inner.device.address())?.driver.upgrade()?;
+        Some(driver.name().to_owned())
+    }
+
     /// Sends a device control request and waits for its end; returns what it put out.
     pub fn device_io_control(&self, code: u32, input: &[u8], output_length: usize) -> Result<Vec<u8>, NtStatus> {
         self.begin_device_io_control(code, input, output_length)?.wait()
