@@ -36,7 +36,9 @@ fn completions_know_every_command() {
     let lab = Lab::absent();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = lab.ok(&["completions", shell]);
-        for command in ["lab", "driver", "filter", "replay", "connect", "accept", "state", "flows", "watch", "ask", "endure"] {
+        for command in
+            ["lab", "driver", "filter", "replay", "connect", "accept", "state", "flows", "watch", "ask", "endure"]
+        {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }

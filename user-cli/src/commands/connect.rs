@@ -1,6 +1,8 @@
 //! `postern connect` and `postern accept`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +14,10 @@ use crate::failure::{Exit, Failure, Result};
 use crate::filter::app_id;
 use crate::filter::protocol::Protocol;
 use crate::filter::spec::endpoint;
+use crate::lab::address::Address;
+use crate::lab::client::Client;
 use crate::lab::message::Request;
+use crate::lab::status::Status;
 use crate::output::parse_time;
 use crate::replay::{Attempt, Connection, Direction, Stage, Verdict};
 
@@ -89,16 +94,29 @@ fn decide(context: &Context, arguments: Arguments, begun: Direction) -> Result<E
     let before = statistics(context, command)?;
     let mut operation = None;
     let mut shown = None;
-    let verdict: Verdict = client.call_with_progress(&Request::Connect(attempt.clone()), |stage| match stage {
+    let canceller = Arc::new(client.canceller()?);
+    let blocked = Arc::new(AtomicBool::new(false));
+    let mut verdict: Verdict = client.call_with_progress(&Request::Connect(attempt.clone()), |stage| match stage {
         Stage::Held => {
             operation = held(context, command, &attempt);
-            if !attempt.patience.is_zero() {
-                eprintln!("held: waits for an answer{} (`postern ask`)", number(operation));
+            if attempt.patience.is_zero() {
+                return;
+            }
+            eprintln!("held: waits for an answer{} (`postern ask`)", number(operation));
+            if let Some(operation) = operation.filter(|_| begun == Direction::Inbound) {
+                let (address, canceller, blocked) = (context.address.clone(), canceller.clone(), blocked.clone());
+                std::thread::spawn(move || {
+                    if wait_while_held(&address, operation).is_ok() {
+                        blocked.store(true, Ordering::Release);
+                        canceller.cancel();
+                    }
+                });
             }
         }
         // What is open is told at once, and what went wrong in telling it at the end.
         Stage::Open(verdict) => shown = Some(show(context, command, &before, verdict, operation)),
     })?;
+    verdict.held &= !blocked.load(Ordering::Acquire);
     shown.unwrap_or_else(|| show(context, command, &before, verdict.clone(), operation))?;
     Ok(match verdict {
         Verdict { permitted: true, .. } => Exit::Success,
@@ -191,6 +209,28 @@ fn statistics(context: &Context, command: &str) -> Result<Vec<CalloutStatistics>
     match Device::try_open(context.client()?, command)? {
         Ok(device) => device.statistics(),
         Err(_) => Ok(Vec::new()),
+    }
+}
+
+/// Waits until an accept is held no more and its packet would have come. The packet of one that is blocked never comes: then
+/// nothing else tells that it is decided.
+fn wait_while_held(address: &Address, operation: u64) -> Result<()> {
+    const LOOK: Duration = Duration::from_millis(50);
+    const PACKET: Duration = Duration::from_millis(500);
+    loop {
+        // Not open in between, so that a driver that is asked to unload waits for nobody here.
+        let waits = match Device::try_open(Client::connect(address)?, "postern accept")? {
+            Ok(device) => device.held()?.iter().any(|held| held.operation == operation),
+            Err(_) => {
+                let lab: Status = Client::connect(address)?.call(&Request::Status)?;
+                lab.drivers.iter().any(|driver| driver.unload_pending)
+            }
+        };
+        if !waits {
+            std::thread::sleep(PACKET);
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
     }
 }
 

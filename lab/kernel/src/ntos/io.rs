@@ -318,11 +318,9 @@ impl IoManager {
             .values()
             .filter(|device| device.image == image && device.handles != 0)
             .map(|device| {
-                format!(
-                    "{} open handle(s) to {}",
-                    device.handles,
-                    device.name.as_deref().unwrap_or("an unnamed device")
-                )
+                let plural = if device.handles == 1 { "" } else { "s" };
+                let name = device.name.as_deref().unwrap_or("an unnamed device");
+                format!("{} open handle{plural} to {name}", device.handles)
             })
             .collect()
     }
