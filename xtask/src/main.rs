@@ -1,6 +1,7 @@
 //! Everything a contributor runs: `cargo xtask <command>`.
 
 mod bench;
+mod broken;
 mod build;
 mod demo;
 mod setup;
@@ -33,6 +34,8 @@ enum Task {
     Demo,
     /// Check formatting and lints, and run every test
     Test,
+    /// Break the driver on purpose, in every way of the catalogue, and see who catches it; writes docs/broken-builds.md
+    Broken(broken::Arguments),
     /// Check that the driver's sources compile against the headers of a real WDK
     CheckWdk {
         /// The WDK's content root: the folder that has `Include/10.0.*/km` and `Include/wdf`
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Bench => bench::bench(&root),
         Task::Demo => demo::demo(&root),
         Task::Test => test::test(&root),
+        Task::Broken(arguments) => broken::broken(&root, &arguments),
         Task::CheckWdk { wdk } => Driver::kmdf(&root).check_against(&wdk),
     };
     match result {

@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::Result;
 use xwdk::Driver;
 
-use crate::{cargo, say, setup};
+use crate::{broken, cargo, say, setup};
 
 /// The shell's workspace, which the root's does not contain.
 const DRIVER: &str = "driver/kmdf/Cargo.toml";
@@ -26,5 +26,8 @@ pub fn test(root: &Path) -> Result<()> {
     cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
 
     say("tests");
-    cargo(root, &["test", "--workspace"])
+    cargo(root, &["test", "--workspace"])?;
+
+    say("a sample of broken builds, which the tests must catch: `cargo xtask broken` tries them all");
+    broken::broken(root, &broken::Arguments::sample())
 }
