@@ -214,7 +214,7 @@ pub struct WatchRequest {
     pub protocol: u32,
     /// Zero.
     pub reserved: u32,
-    /// Sequence number of the first event wanted, from the last answer's [`WatchHeader::next`]; [`WATCH_FROM_NOW`] to begin.
+    /// Where to go on: the last answer's [`WatchHeader::next`], or [`WATCH_FROM_NOW`] to begin.
     pub from: u64,
 }
 
@@ -228,7 +228,7 @@ pub const WATCH_LEASE_SECONDS: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct WatchHeader {
-    /// [`WatchRequest::from`] of the next request.
+    /// [`WatchRequest::from`] of the next request. Not a number to reckon with: it tells of lapses too.
     pub next: u64,
     /// Events between the request's `from` and the first event that follows: their places had been taken by later ones.
     pub lost: u64,

@@ -19,7 +19,7 @@
 //! A thread that has left the gate, or was refused, still executes the instructions that return to its caller. No gate can
 //! cover that stretch; the caller's contract must (`docs/architecture.md`, "The last instructions").
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, const_unless_loom, zeros};
 
 /// Set in a lane's entry word while the lane is closed.
 const CLOSED: u64 = 1;
@@ -41,14 +41,12 @@ pub struct Lane<const EXITS: usize> {
 }
 
 impl<const EXITS: usize> Lane<EXITS> {
-    /// A closed lane with nothing inside.
-    #[allow(clippy::new_without_default, reason = "a closed lane is no natural default")]
-    pub const fn new() -> Self {
-        const { assert!(EXITS.is_multiple_of(LINE / 8), "lanes would share cache lines") };
-        Lane {
-            entered: AtomicU64::new(CLOSED),
-            _padding: [0; LINE / 8 - 1],
-            exits: [const { AtomicU64::new(0) }; EXITS],
+    const_unless_loom! {
+        /// A closed lane with nothing inside.
+        #[allow(clippy::new_without_default, reason = "a closed lane is no natural default")]
+        pub fn new() -> Self {
+            const { assert!(EXITS.is_multiple_of(LINE / 8), "lanes would share cache lines") };
+            Lane { entered: AtomicU64::new(CLOSED), _padding: [0; LINE / 8 - 1], exits: zeros() }
         }
     }
 }
@@ -73,8 +71,20 @@ impl<'a, const EXITS: usize> Gate<'a, EXITS> {
         }
     }
 
+    /// Refuses all work from now on, then waits until what is inside has left: the only way to close a gate, because
+    /// whoever looks first and closes afterwards has looked too early. `wait` lets time pass.
+    ///
+    /// All that was done inside is visible to whoever returns from here, and nobody enters until the gate is opened again.
+    /// IRQL: as `wait` needs it.
+    pub fn close_and_wait(&self, mut wait: impl FnMut()) {
+        self.close();
+        while self.inside() != 0 {
+            wait();
+        }
+    }
+
     /// Refuses all work from now on. What is inside stays inside: see [`Gate::inside`].
-    pub fn close(&self) {
+    fn close(&self) {
         for lane in self.lanes {
             lane.entered.fetch_or(CLOSED, Ordering::AcqRel);
         }
@@ -203,6 +213,21 @@ mod tests {
     }
 
     #[test]
+    fn closing_and_waiting_returns_when_the_last_one_has_left() {
+        let lanes = lanes(2);
+        let gate = Gate::new(&lanes);
+        gate.open();
+        let mut passes: Vec<_> = (0..3).filter_map(|processor| gate.enter(processor)).collect();
+        let mut waits = 0;
+        gate.close_and_wait(|| {
+            assert!(gate.enter(0).is_none(), "it was not closed before it was looked at");
+            passes.pop();
+            waits += 1;
+        });
+        assert_eq!(waits, 3);
+    }
+
+    #[test]
     fn a_refused_entry_leaves_no_trace() {
         let lanes = lanes(1);
         let gate = Gate::new(&lanes);
@@ -256,10 +281,7 @@ mod tests {
                     });
                 }
                 std::thread::yield_now();
-                gate.close();
-                while gate.inside() != 0 {
-                    std::thread::yield_now();
-                }
+                gate.close_and_wait(std::thread::yield_now);
                 freed.store(true, Ordering::Relaxed);
             });
             assert_eq!(gate.entered(), gate.exits(1));

@@ -1,5 +1,6 @@
 //! What the Postern driver decides without calling Windows: the gate through which all work enters, the ledger that is
-//! walked to leave, the loop that unregisters a callout, verdicts, and the answers to requests.
+//! walked to leave, the loop that unregisters a callout, the flows that are counted, the operations that are held, the
+//! events that are watched, verdicts, and the answers to requests.
 //!
 //! No Windows type and no allocation is in here, so that tests on any machine can reach every path.
 #![no_std]
@@ -8,11 +9,16 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod applications;
+pub mod events;
+pub mod flows;
 pub mod gate;
+pub mod held;
 pub mod ledger;
 pub mod receipt;
 pub mod request;
 pub mod status;
+mod sync;
 pub mod unregister;
 pub mod verdict;
 

@@ -15,10 +15,16 @@ mod control;
 mod lock;
 mod policy;
 mod shared;
+#[allow(dead_code, reason = "the driver holds no operations yet")]
+mod spin_lock;
 mod stay;
+#[allow(dead_code, reason = "the driver holds no operations yet")]
+mod timer;
 mod trace;
 mod unregister;
 mod work_item;
+#[allow(dead_code, reason = "the driver holds no operations yet")]
+mod worker;
 
 pub use control::control;
 pub use fwps::status::exactly_success;

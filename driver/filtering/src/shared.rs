@@ -95,7 +95,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    const fn new() -> Self {
+    pub const fn new() -> Self {
         Tally { begun: AtomicU64::new(0), ended: AtomicU64::new(0) }
     }
     pub fn begin(&self) {

@@ -176,12 +176,7 @@ struct Walk {
 
 fn release<S: Shell>(acquired: &mut Acquired<S>, walk: Option<Walk>) {
     match acquired {
-        Acquired::Gate => {
-            shared::gate().close();
-            while shared::gate().inside() != 0 {
-                work_item::pause(1);
-            }
-        }
+        Acquired::Gate => shared::gate().close_and_wait(|| work_item::pause(1)),
         Acquired::Filters => policy::delete_filters(),
         Acquired::Callout(callout) => callout.unregister(),
         Acquired::BfeSubscription(subscription) => {

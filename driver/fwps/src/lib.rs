@@ -4,7 +4,12 @@
 
 pub mod bfe;
 pub mod callout;
+pub mod flow;
 pub mod incoming;
+pub mod injection;
+pub mod packet;
+pub mod pending;
+pub mod purge;
 pub mod session;
 pub mod status;
 pub mod sys;

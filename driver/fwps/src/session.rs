@@ -128,6 +128,11 @@ const NO_DATA: FWP_BYTE_BLOB = FWP_BYTE_BLOB { size: 0, data: ptr::null_mut() };
 const EMPTY: FWP_VALUE0 = FWP_VALUE0 { r#type: FWP_EMPTY, Anonymous: FWP_VALUE0_0 { uint64: ptr::null_mut() } };
 
 impl Transaction<'_> {
+    /// The open session's.
+    pub(crate) fn handle(&self) -> HANDLE {
+        self.session.handle
+    }
+
     pub fn add_provider(&self, key: GUID, display: Display) -> Result<(), NTSTATUS> {
         let provider = FWPM_PROVIDER0 {
             providerKey: key,

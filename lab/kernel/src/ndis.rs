@@ -43,6 +43,8 @@ pub(crate) const EXPORTS: &[Export] = exports![
     NdisRetreatNetBufferListDataStart,
     NdisAdvanceNetBufferListDataStart,
     NdisCopyFromNetBufferToNetBuffer,
+    NdisCopyReceiveNetBufferListInfo,
+    NdisCopySendNetBufferListInfo,
     NdisAllocateGenericObject,
     NdisFreeGenericObject,
 ];
@@ -814,6 +816,22 @@ extern "win64" fn NdisCopyFromNetBufferToNetBuffer(
     });
     copied.write_optional(count);
     NDIS_STATUS_SUCCESS
+}
+
+/// Copies what stands beside the data: checksum, segmentation and the like.
+fn copy_information(destination: Ptr<NET_BUFFER_LIST>, source: Ptr<NET_BUFFER_LIST>) {
+    require_irql(DISPATCH_LEVEL);
+    if LabList::of(destination).is_some() && LabList::of(source).is_some() {
+        field!(destination, NetBufferListInfo).write(field!(source, NetBufferListInfo).read());
+    }
+}
+
+extern "win64" fn NdisCopyReceiveNetBufferListInfo(destination: Ptr<NET_BUFFER_LIST>, source: Ptr<NET_BUFFER_LIST>) {
+    copy_information(destination, source);
+}
+
+extern "win64" fn NdisCopySendNetBufferListInfo(destination: Ptr<NET_BUFFER_LIST>, source: Ptr<NET_BUFFER_LIST>) {
+    copy_information(destination, source);
 }
 
 extern "win64" fn NdisAllocateGenericObject(_driver: u64, _tag: u32, _size: u16) -> u64 {

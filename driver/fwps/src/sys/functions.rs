@@ -1,4 +1,4 @@
-//! The functions of `fwpkclnt.sys` (fwpsk.h, fwpmk.h).
+//! The functions of `fwpkclnt.sys` (fwpsk.h, fwpmk.h), and those of NDIS and the kernel that make packets (ndis.h, wdm.h).
 
 use super::*;
 use core::ffi::c_void;
@@ -105,6 +105,16 @@ unsafe extern "system" {
         netBufferList: *mut *mut NET_BUFFER_LIST,
     ) -> NTSTATUS;
     pub fn FwpsFreeCloneNetBufferList0(netBufferList: *mut NET_BUFFER_LIST, freeCloneFlags: u32);
+    pub fn FwpsAllocateNetBufferAndNetBufferList0(
+        poolHandle: HANDLE,
+        contextSize: u16,
+        contextBackFill: u16,
+        mdlChain: *mut MDL,
+        dataOffset: u32,
+        dataLength: usize,
+        netBufferList: *mut *mut NET_BUFFER_LIST,
+    ) -> NTSTATUS;
+    pub fn FwpsFreeNetBufferList0(netBufferList: *mut NET_BUFFER_LIST);
     pub fn FwpsReferenceNetBufferList0(netBufferList: *mut NET_BUFFER_LIST, intendToModify: BOOLEAN);
     pub fn FwpsDereferenceNetBufferList0(netBufferList: *mut NET_BUFFER_LIST, dispatchLevel: BOOLEAN);
 
@@ -165,4 +175,101 @@ unsafe extern "system" {
     pub fn FwpmFilterDeleteByKey0(engineHandle: HANDLE, key: *const GUID) -> NTSTATUS;
     pub fn FwpmFilterGetById0(engineHandle: HANDLE, id: u64, filter: *mut *mut FWPM_FILTER0) -> NTSTATUS;
     pub fn FwpmFilterGetByKey0(engineHandle: HANDLE, key: *const GUID, filter: *mut *mut FWPM_FILTER0) -> NTSTATUS;
+
+    // Enumerations of them, as they were when the enumeration began.
+    pub fn FwpmSubLayerCreateEnumHandle0(
+        engineHandle: HANDLE,
+        enumTemplate: *const FWPM_SUBLAYER_ENUM_TEMPLATE0,
+        enumHandle: *mut HANDLE,
+    ) -> NTSTATUS;
+    pub fn FwpmSubLayerEnum0(
+        engineHandle: HANDLE,
+        enumHandle: HANDLE,
+        numEntriesRequested: u32,
+        entries: *mut *mut *mut FWPM_SUBLAYER0,
+        numEntriesReturned: *mut u32,
+    ) -> NTSTATUS;
+    pub fn FwpmSubLayerDestroyEnumHandle0(engineHandle: HANDLE, enumHandle: HANDLE) -> NTSTATUS;
+    pub fn FwpmCalloutCreateEnumHandle0(
+        engineHandle: HANDLE,
+        enumTemplate: *const FWPM_CALLOUT_ENUM_TEMPLATE0,
+        enumHandle: *mut HANDLE,
+    ) -> NTSTATUS;
+    pub fn FwpmCalloutEnum0(
+        engineHandle: HANDLE,
+        enumHandle: HANDLE,
+        numEntriesRequested: u32,
+        entries: *mut *mut *mut FWPM_CALLOUT0,
+        numEntriesReturned: *mut u32,
+    ) -> NTSTATUS;
+    pub fn FwpmCalloutDestroyEnumHandle0(engineHandle: HANDLE, enumHandle: HANDLE) -> NTSTATUS;
+    pub fn FwpmFilterCreateEnumHandle0(
+        engineHandle: HANDLE,
+        enumTemplate: *const FWPM_FILTER_ENUM_TEMPLATE0,
+        enumHandle: *mut HANDLE,
+    ) -> NTSTATUS;
+    pub fn FwpmFilterEnum0(
+        engineHandle: HANDLE,
+        enumHandle: HANDLE,
+        numEntriesRequested: u32,
+        entries: *mut *mut *mut FWPM_FILTER0,
+        numEntriesReturned: *mut u32,
+    ) -> NTSTATUS;
+    pub fn FwpmFilterDestroyEnumHandle0(engineHandle: HANDLE, enumHandle: HANDLE) -> NTSTATUS;
+}
+
+// NDIS. IRQL: at most DISPATCH_LEVEL.
+#[cfg_attr(windows, link(name = "ndis"))]
+unsafe extern "system" {
+    pub fn NdisAllocateNetBufferListPool(
+        NdisHandle: HANDLE,
+        Parameters: *const NET_BUFFER_LIST_POOL_PARAMETERS,
+    ) -> HANDLE;
+    pub fn NdisFreeNetBufferListPool(PoolHandle: HANDLE);
+    pub fn NdisGetDataBuffer(
+        NetBuffer: *mut NET_BUFFER,
+        BytesNeeded: u32,
+        Storage: *mut c_void,
+        AlignMultiple: u32,
+        AlignOffset: u32,
+    ) -> *mut c_void;
+    /// `AllocateMdlHandler` may be NULL.
+    pub fn NdisRetreatNetBufferDataStart(
+        NetBuffer: *mut NET_BUFFER,
+        DataOffsetDelta: u32,
+        DataBackFill: u32,
+        AllocateMdlHandler: *mut c_void,
+    ) -> i32;
+    /// `FreeMdlHandler` may be NULL.
+    pub fn NdisAdvanceNetBufferDataStart(
+        NetBuffer: *mut NET_BUFFER,
+        DataOffsetDelta: u32,
+        FreeMdl: BOOLEAN,
+        FreeMdlHandler: *mut c_void,
+    );
+    pub fn NdisCopyReceiveNetBufferListInfo(
+        DestNetBufferList: *mut NET_BUFFER_LIST,
+        SrcNetBufferList: *mut NET_BUFFER_LIST,
+    );
+    pub fn NdisCopySendNetBufferListInfo(
+        DestNetBufferList: *mut NET_BUFFER_LIST,
+        SrcNetBufferList: *mut NET_BUFFER_LIST,
+    );
+}
+
+// Memory of packets. IRQL: at most DISPATCH_LEVEL.
+#[cfg_attr(windows, link(name = "ntoskrnl"))]
+unsafe extern "system" {
+    /// The memory is zeroed.
+    pub fn ExAllocatePool2(Flags: u64, NumberOfBytes: usize, Tag: u32) -> *mut c_void;
+    pub fn ExFreePoolWithTag(P: *mut c_void, Tag: u32);
+    pub fn IoAllocateMdl(
+        VirtualAddress: *mut c_void,
+        Length: u32,
+        SecondaryBuffer: BOOLEAN,
+        ChargeQuota: BOOLEAN,
+        Irp: *mut c_void,
+    ) -> *mut MDL;
+    pub fn IoFreeMdl(Mdl: *mut MDL);
+    pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
 }

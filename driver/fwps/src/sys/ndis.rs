@@ -104,3 +104,9 @@ pub struct NET_BUFFER_POOL_PARAMETERS {
     pub PoolTag: u32,
     pub DataSize: u32,
 }
+
+// ndis/objectheader.h, ndis.h, wdm.h.
+pub const NDIS_OBJECT_TYPE_DEFAULT: u8 = 0x80;
+pub const NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1: u8 = 1;
+pub const NDIS_PROTOCOL_ID_DEFAULT: u8 = 0;
+pub const POOL_FLAG_NON_PAGED: u64 = 0x40;
