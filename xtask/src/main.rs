@@ -4,6 +4,8 @@ mod bench;
 mod broken;
 mod build;
 mod demo;
+mod loom;
+mod sanitize;
 mod setup;
 mod test;
 
@@ -34,6 +36,10 @@ enum Task {
     Demo,
     /// Check formatting and lints, and run every test
     Test,
+    /// Run the models of the driver's brain in every interleaving of their threads
+    Loom,
+    /// Run the tests of the portable crates under ThreadSanitizer, AddressSanitizer and Miri
+    Sanitize(sanitize::Arguments),
     /// Break the driver on purpose, in every way of the catalogue, and see who catches it; writes docs/broken-builds.md
     Broken(broken::Arguments),
     /// Check that the driver's sources compile against the headers of a real WDK
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         Task::Bench => bench::bench(&root),
         Task::Demo => demo::demo(&root),
         Task::Test => test::test(&root),
+        Task::Loom => loom::loom(&root),
+        Task::Sanitize(arguments) => sanitize::sanitize(&root, &arguments),
         Task::Broken(arguments) => broken::broken(&root, &arguments),
         Task::CheckWdk { wdk } => Driver::kmdf(&root).check_against(&wdk),
     };

@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::Result;
 use xwdk::Driver;
 
-use crate::{broken, cargo, say, setup};
+use crate::{broken, cargo, sanitize, say, setup};
 
 /// The shell's workspace, which the root's does not contain.
 const DRIVER: &str = "driver/kmdf/Cargo.toml";
@@ -27,6 +27,8 @@ pub fn test(root: &Path) -> Result<()> {
 
     say("tests");
     cargo(root, &["test", "--workspace"])?;
+
+    sanitize::sanitize(root, &sanitize::Arguments::COMPILED_IN)?;
 
     say("a sample of broken builds, which the tests must catch: `cargo xtask broken` tries them all");
     broken::broken(root, &broken::Arguments::sample())

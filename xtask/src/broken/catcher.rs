@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::catalogue::Entry;
 use super::symptom;
+use crate::loom;
 
 /// A means of proof. They are tried in this order: the cheapest first, of those that cover what was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +55,6 @@ pub enum Outcome {
 /// Tests of `tests/driver` whose names begin so belong to [`Catcher::Schedules`].
 const SCHEDULES: &str = "schedules::";
 
-/// The flags that a build with loom takes.
-pub const LOOM_FLAGS: &str = "--cfg loom";
-/// Where builds with loom go: their flags would have everything built anew elsewhere.
-pub const LOOM_TARGET: &str = "target/loom";
-
 impl Catcher {
     pub const ALL: [Catcher; 6] =
         [Catcher::Types, Catcher::Loom, Catcher::Unit, Catcher::Lab, Catcher::Schedules, Catcher::Faults];
@@ -89,9 +85,7 @@ impl Catcher {
                 if !root.join("driver/core/tests/interleavings").is_dir() {
                     return Ok(Ok(None));
                 }
-                let arguments =
-                    ["test", "--release", "--package", "postern-core", "--test", "interleavings", "--no-run"];
-                test(root, "driver/core", &arguments, Some(LOOM_FLAGS), &[])
+                test(root, "driver/core", &[&loom::TEST[..], &["--no-run"]].concat(), Some(loom::FLAGS), &[])
             }
             Catcher::Unit => {
                 test(root, "driver/core", &["test", "--package", "postern-core", "--lib", "--no-run"], None, &[])
@@ -148,7 +142,7 @@ fn cargo_build(root: &Path, arguments: &[&str], flags: Option<&str>) -> Result<R
         .env_remove("CARGO_TARGET_DIR")
         .current_dir(root);
     if let Some(flags) = flags {
-        cargo.env("RUSTFLAGS", flags).args(["--target-dir", LOOM_TARGET]);
+        cargo.env("RUSTFLAGS", flags).args(["--target-dir", loom::TARGET]);
     }
     let output = cargo.output().context("cannot run cargo")?;
     if !output.status.success() {
