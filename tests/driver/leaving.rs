@@ -209,7 +209,10 @@ fn the_receipt_lists_what_was_begun_and_ended() {
         "postern: receipt: filters: 14 added = 14 deleted",
         "postern: receipt: sessions: 1 opened = 1 closed",
         "postern: receipt: subscriptions: 1 made = 1 ended",
-        "postern: receipt: memory: 1 allocated = 1 freed",
+        "postern: receipt: flow contexts: 3 associated = 3 deleted",
+        "postern: receipt: flows: 1 begun = 1 ended",
+        "postern: receipt: threads: 1 started = 1 ended",
+        "postern: receipt: memory: 4 allocated = 4 freed",
     ] {
         assert!(log.contains(line), "no {line:?} in\n{log}");
     }

@@ -132,8 +132,8 @@ fn make_traffic(lab: &Lab, flows: &Barrier, stop: &AtomicBool) {
 /// Adds filters that lead all traffic to callouts of the driver, whether it is there or not: they outlive it.
 fn add_filters_for_all_traffic(lab: &Lab) {
     let session = session(lab);
-    for layer in callout::Layer::ALL {
-        let callout = add_callout_object(lab, session, callout::Callout { role: Role::Permit, layer });
+    for layer in Role::Permit.layers() {
+        let callout = add_callout_object(lab, session, callout::Callout { role: Role::Permit, layer: *layer });
         let mut leads = filter("leads to the driver", Action::CalloutTerminating(callout));
         leads.layer = Uuid::from_u128(layer.key());
         leads.flags = FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED;

@@ -6,19 +6,43 @@ use fwps::sys::NTSTATUS;
 use postern_core::request::{self, Source};
 use postern_core::{Status, gate};
 
-use crate::shared::{self, CALLOUT_IDS};
+use crate::events;
+use crate::shared::{self, CALLOUT_IDS, PARKED};
 
-/// Answers the request `code` of the driver's device and returns how many bytes of `output` are the answer.
-/// IRQL: at most DISPATCH_LEVEL.
-pub fn control(code: u32, input: &[u8], output: &mut [u8]) -> Result<usize, NTSTATUS> {
+/// What a request comes to.
+pub enum Control {
+    /// It is completed, with so many bytes of output.
+    Done(Result<usize, NTSTATUS>),
+    /// It waits until there is an event. The shell parks it and says so with [`parked`].
+    Park,
+}
+
+/// Answers the request `code` of the driver's device. IRQL: at most DISPATCH_LEVEL.
+pub fn control(code: u32, input: &[u8], output: &mut [u8]) -> Control {
     let Some(pass) = shared::gate().enter(shared::processor()) else {
-        return Err(Status::DELETE_PENDING.0);
+        return Control::Done(Err(Status::DELETE_PENDING.0));
     };
     let answer = request::answer(code, input, output, &Driver).map_err(|status| status.0);
     pass.leave(gate::DROPPED);
-    answer
+    Control::Done(answer)
 }
 
+/// A shell has parked a request; the pendant of [`unparked`]. IRQL: at most DISPATCH_LEVEL.
+pub fn parked() {
+    PARKED.begin();
+    events::parked();
+}
+
+/// A shell has taken a parked request out, to complete it. IRQL: at most DISPATCH_LEVEL.
+pub fn unparked() {
+    events::unparked();
+    PARKED.end();
+}
+
+/// Answers a request that was parked, if there is an answer by now.
+pub fn answer_parked(_input: &[u8], _output: &mut [u8]) -> Option<Result<usize, NTSTATUS>> {
+    None
+}
 struct Driver;
 
 impl Source for Driver {

@@ -10,23 +10,29 @@ extern crate alloc;
 #[macro_use]
 mod log;
 
+mod applications;
 mod classify;
+mod clock;
 mod control;
+mod endpoints;
+mod events;
+mod flows;
+#[allow(dead_code, reason = "no request lists or answers what is held yet")]
+mod hold;
+mod injection;
 mod lock;
 mod policy;
 mod shared;
-#[allow(dead_code, reason = "the driver holds no operations yet")]
 mod spin_lock;
 mod stay;
-#[allow(dead_code, reason = "the driver holds no operations yet")]
 mod timer;
 mod trace;
 mod unregister;
+mod work;
 mod work_item;
-#[allow(dead_code, reason = "the driver holds no operations yet")]
 mod worker;
 
-pub use control::control;
+pub use control::{Control, control, parked, unparked};
 pub use fwps::status::exactly_success;
 pub use log::failed;
 pub use stay::{Shell, Stay};

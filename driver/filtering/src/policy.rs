@@ -208,6 +208,7 @@ fn add_objects(transaction: &Transaction<'_>) -> Result<[Option<u64>; FILTER_COU
         name: u16cstr!("Postern driver"),
         description: u16cstr!("Callouts and filters of postern.sys; they go when the driver is unloaded"),
     };
+    purge(transaction, &provider)?;
     transaction.add_provider(provider, display)?;
     transaction.add_sublayer(&Sublayer { key: sublayer, display, provider: &provider, weight: SUBLAYER_WEIGHT })?;
     let mut filters = [None; FILTER_COUNT];
@@ -228,6 +229,34 @@ fn add_objects(transaction: &Transaction<'_>) -> Result<[Option<u64>; FILTER_COU
         *filter = Some(id);
     }
     Ok(filters)
+}
+
+/// Deletes what carries our provider's key although no session of ours is open: an earlier driver, or somebody in its name, has
+/// left it behind. A stale filter would send traffic to our callouts with a context of somebody else's meaning. What cannot be
+/// deleted is listed in the log, and refuses the start.
+fn purge(transaction: &Transaction<'_>, provider: &GUID) -> Result<(), NTSTATUS> {
+    let mut refused = None;
+    let deleted = transaction.delete_all_of(provider, |left| {
+        // As netsh writes a key.
+        let GUID { data1, data2, data3, data4: [a, b, rest @ ..] } = left.key;
+        let rest = u64::from_be_bytes([0, 0, rest[0], rest[1], rest[2], rest[3], rest[4], rest[5]]);
+        log!(
+            "stale {} {{{data1:08x}-{data2:04x}-{data3:04x}-{a:02x}{b:02x}-{rest:012x}}} cannot be deleted: {}",
+            left.kind.name(),
+            Status(left.status)
+        );
+        refused = Some(left.status);
+    })?;
+    if deleted != 0 {
+        log!("deleted {deleted} stale objects of our provider");
+    }
+    match refused {
+        None => Ok(()),
+        Some(status) => {
+            log!("the start is refused: remove what refers to these objects, then the objects");
+            Err(status)
+        }
+    }
 }
 
 /// Our monitors only look, so they may look first: above every built-in sublayer.

@@ -3,7 +3,7 @@
 use core::{ptr, slice};
 
 use postern_core::request;
-use postern_filtering::{Shell, control, exactly_success};
+use postern_filtering::{Control, Shell, control, exactly_success};
 use wdk_sys::{
     _WDF_IO_QUEUE_DISPATCH_TYPE, _WDF_TRI_STATE, DEVICE_OBJECT, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, NTSTATUS,
     PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ULONG, ULONG_PTR,
@@ -62,6 +62,8 @@ impl ControlDevice {
 }
 
 impl Shell for ControlDevice {
+    fn serve_parked(_answer: &mut dyn FnMut(&[u8], &mut [u8]) -> Option<Result<usize, NTSTATUS>>) {}
+
     fn release(&mut self) {
         // SAFETY: the device exists, and nobody uses its handle after this.
         unsafe { call_unsafe_wdf_function_binding!(WdfObjectDelete, self.handle as WDFOBJECT) };
@@ -148,7 +150,7 @@ fn answer(request: WDFREQUEST, output_length: usize, input_length: usize, code: 
         input.copy_from_slice(unsafe { slice::from_raw_parts(buffer.cast(), input_length) });
     }
     if output_length == 0 {
-        return control(code, input, &mut []);
+        return done(control(code, input, &mut []));
     }
     let mut buffer = ptr::null_mut();
     // SAFETY: the request is ours until it is completed; the length is optional.
@@ -163,7 +165,14 @@ fn answer(request: WDFREQUEST, output_length: usize, input_length: usize, code: 
     })?;
     // SAFETY: the framework vouches for at least `output_length` bytes, and the request, ours until it is completed, is the
     // only way to them.
-    control(code, input, unsafe { slice::from_raw_parts_mut(buffer.cast(), output_length) })
+    done(control(code, input, unsafe { slice::from_raw_parts_mut(buffer.cast(), output_length) }))
+}
+
+fn done(control: Control) -> Result<usize, NTSTATUS> {
+    match control {
+        Control::Done(r) => r,
+        Control::Park => Err(-1),
+    }
 }
 
 /// A string as the kernel takes it.
