@@ -120,7 +120,7 @@ fn every_import_is_exported_by_windows() {
 #[test]
 fn image_imports_from_the_modules_of_a_callout_driver_and_no_other() {
     let modules: BTreeSet<String> = imports().into_iter().map(|(module, ..)| module).collect();
-    let expected = ["fwpkclnt.sys", "ntoskrnl.exe", "wdfldr.sys"];
+    let expected = ["fwpkclnt.sys", "ndis.sys", "ntoskrnl.exe", "wdfldr.sys"];
     assert_eq!(modules, expected.map(str::to_owned).into());
 }
 

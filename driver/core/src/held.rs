@@ -67,8 +67,10 @@ pub struct Counts {
     pub completed: u64,
 }
 
+/// A tag of zero means free: a table that is a static takes no room in the image.
+#[repr(u8)]
 enum Slot<Op> {
-    Free,
+    Free = 0,
     Waiting {
         id: u64,
         key: Key,

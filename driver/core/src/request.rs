@@ -182,12 +182,8 @@ fn list_held(input: &[u8], output: &mut [u8], source: &impl Source) -> Result<us
 
 /// Puts the header in front of a list's entries, and returns the length of both.
 fn finish<E>(output: &mut [u8], total: usize, first: usize, count: usize) -> Result<usize, Status> {
-    let header = ListHeader {
-        total: total as u32,
-        first: first as u32,
-        count: count as u32,
-        entry_size: size_of::<E>() as u32,
-    };
+    let header =
+        ListHeader { total: total as u32, first: first as u32, count: count as u32, entry_size: size_of::<E>() as u32 };
     Ok(put(output, 0, &header)? + count * size_of::<E>())
 }
 
@@ -221,10 +217,11 @@ mod tests {
             100
         }
         fn flows(&self, place: u32) -> impl Iterator<Item = FlowEntry> {
-            [3, 7, 50]
-                .into_iter()
-                .filter(move |at| *at >= place)
-                .map(|at| FlowEntry { flow: u64::from(at) * 11, place: at, ..FlowEntry::default() })
+            [3, 7, 50].into_iter().filter(move |at| *at >= place).map(|at| FlowEntry {
+                flow: u64::from(at) * 11,
+                place: at,
+                ..FlowEntry::default()
+            })
         }
         fn held(&self, each: &mut dyn FnMut(HeldEntry)) {
             for operation in 1..=3 {

@@ -3,11 +3,15 @@
 use core::sync::atomic::Ordering;
 
 use fwps::sys::NTSTATUS;
+use postern_core::events::Reading;
+use postern_core::flows::Slots;
 use postern_core::request::{self, Source};
 use postern_core::{Status, gate};
+use postern_protocol::ioctl::{FlowEntry, HeldEntry, Verdict};
 
-use crate::events;
+use crate::flows::FLOWS;
 use crate::shared::{self, CALLOUT_IDS, PARKED};
+use crate::{applications, clock, events, hold};
 
 /// What a request comes to.
 pub enum Control {
@@ -22,9 +26,13 @@ pub fn control(code: u32, input: &[u8], output: &mut [u8]) -> Control {
     let Some(pass) = shared::gate().enter(shared::processor()) else {
         return Control::Done(Err(Status::DELETE_PENDING.0));
     };
-    let answer = request::answer(code, input, output, &Driver).map_err(|status| status.0);
+    let answer = request::answer(code, input, output, &Driver);
     pass.leave(gate::DROPPED);
-    Control::Done(answer)
+    match answer {
+        Ok(Reading::Answer(length)) => Control::Done(Ok(length)),
+        Ok(Reading::NothingYet) => Control::Park,
+        Err(status) => Control::Done(Err(status.0)),
+    }
 }
 
 /// A shell has parked a request; the pendant of [`unparked`]. IRQL: at most DISPATCH_LEVEL.
@@ -39,10 +47,15 @@ pub fn unparked() {
     PARKED.end();
 }
 
-/// Answers a request that was parked, if there is an answer by now.
-pub fn answer_parked(_input: &[u8], _output: &mut [u8]) -> Option<Result<usize, NTSTATUS>> {
-    None
+/// Answers a request that was parked, if there is an answer by now. IRQL: at most DISPATCH_LEVEL.
+pub fn answer_parked(input: &[u8], output: &mut [u8]) -> Option<Result<usize, NTSTATUS>> {
+    match request::watch(input, output, &Driver) {
+        Ok(Reading::Answer(length)) => Some(Ok(length)),
+        Ok(Reading::NothingYet) => None,
+        Err(status) => Some(Err(status.0)),
+    }
 }
+
 struct Driver;
 
 impl Source for Driver {
@@ -63,6 +76,30 @@ impl Source for Driver {
     fn classified(&self, index: usize) -> (u64, u64) {
         let gate = shared::gate();
         (gate.exits(shared::acted(index)), gate.exits(shared::passed_over(index)))
+    }
+
+    fn flow_places(&self) -> u32 {
+        FLOWS.slots().places()
+    }
+
+    fn flows(&self, place: u32) -> impl Iterator<Item = FlowEntry> {
+        FLOWS.entries(place).map(|flow| FlowEntry { traffic: clock::in_system_time(flow.traffic), ..flow })
+    }
+
+    fn held(&self, each: &mut dyn FnMut(HeldEntry)) {
+        hold::waiting(each);
+    }
+
+    fn answer(&self, operation: u64, verdict: Verdict) -> bool {
+        hold::answer(operation, verdict)
+    }
+
+    fn application(&self, id: u32, output: &mut [u8]) -> Option<Result<usize, usize>> {
+        applications::path(id, output)
+    }
+
+    fn watch(&self, from: u64, output: &mut [u8]) -> Result<Reading, Status> {
+        events::read(from, output)
     }
 }
 

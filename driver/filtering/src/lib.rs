@@ -35,4 +35,4 @@ mod worker;
 pub use control::{Control, control, parked, unparked};
 pub use fwps::status::exactly_success;
 pub use log::failed;
-pub use stay::{Shell, Stay};
+pub use stay::{AnswerParked, Shell, Stay};

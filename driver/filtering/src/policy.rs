@@ -26,6 +26,7 @@ use crate::work_item::{self, WorkItem};
 
 static POLICY: PassiveLock<State> = PassiveLock::new(State::Withdrawn);
 
+#[expect(clippy::large_enum_variant, reason = "there is one, in a static")]
 enum State {
     /// Nothing may be added: the driver is not there yet, or leaves.
     Withdrawn,

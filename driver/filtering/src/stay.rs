@@ -26,6 +26,9 @@ use crate::work_item::{self, WorkItem};
 use crate::worker::{StartedWorker, THREADS};
 use crate::{applications, classify, events, flows, hold, policy, trace, work};
 
+/// Answers a parked request: its input, its output buffer. `None`: there is nothing to answer yet.
+pub type AnswerParked<'a> = dyn FnMut(&[u8], &mut [u8]) -> Option<Result<usize, NTSTATUS>> + 'a;
+
 /// What a driver model's shell has acquired and must release, and the requests that it has parked.
 pub trait Shell {
     /// Releases it. IRQL: PASSIVE_LEVEL.
@@ -33,7 +36,7 @@ pub trait Shell {
 
     /// Goes once through the parked requests, oldest first. `answer` is given a request's input and its output buffer; what it answers,
     /// the request is completed with. A request for which it has no answer stays where it is. IRQL: PASSIVE_LEVEL.
-    fn serve_parked(answer: &mut dyn FnMut(&[u8], &mut [u8]) -> Option<Result<usize, NTSTATUS>>);
+    fn serve_parked(answer: &mut AnswerParked<'_>);
 }
 
 /// Room for what [`Stay::start`] acquires, and for eight things of the shell.
@@ -50,11 +53,9 @@ enum Acquired<S> {
     Shell(S),
     #[expect(dead_code, reason = "freed when the entry is struck off")]
     Lanes(Lanes),
-    #[expect(dead_code, reason = "freed when the entry is struck off")]
+    /// Freed when the entry is struck off, like the two below.
     Applications(applications::Memory),
-    #[expect(dead_code, reason = "freed when the entry is struck off")]
     Events(events::Memory),
-    #[expect(dead_code, reason = "freed when the entry is struck off")]
     FlowTable(flows::Memory),
     /// For attempts to unregister on a system thread.
     #[expect(dead_code, reason = "freed when the entry is struck off")]

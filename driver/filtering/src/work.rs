@@ -6,11 +6,12 @@ use postern_core::gate;
 
 use crate::shared;
 use crate::spin_lock::SpinLock;
+use crate::stay::AnswerParked;
 use crate::worker::{StartedWorker, Worker};
 use crate::{control, hold};
 
 /// Goes once through a shell's parked requests: see [`crate::Shell::serve_parked`].
-type Serve = fn(&mut dyn FnMut(&[u8], &mut [u8]) -> Option<Result<usize, NTSTATUS>>);
+type Serve = fn(&mut AnswerParked<'_>);
 
 static WORKER: Worker = Worker::new(work);
 static SERVE: SpinLock<Option<Serve>> = SpinLock::new(None);

@@ -3,7 +3,7 @@
 use core::{ptr, slice};
 
 use postern_core::request;
-use postern_filtering::{Control, Shell, control, exactly_success};
+use postern_filtering::{AnswerParked, Control, Shell, control, exactly_success};
 use wdk_sys::{
     _WDF_IO_QUEUE_DISPATCH_TYPE, _WDF_TRI_STATE, DEVICE_OBJECT, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, NTSTATUS,
     PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ULONG, ULONG_PTR,
@@ -62,7 +62,7 @@ impl ControlDevice {
 }
 
 impl Shell for ControlDevice {
-    fn serve_parked(_answer: &mut dyn FnMut(&[u8], &mut [u8]) -> Option<Result<usize, NTSTATUS>>) {}
+    fn serve_parked(_answer: &mut AnswerParked<'_>) {}
 
     fn release(&mut self) {
         // SAFETY: the device exists, and nobody uses its handle after this.
