@@ -1,5 +1,7 @@
 //! The built `postern.sys`, in the lab: how it starts, judges traffic, answers requests and leaves.
 
+mod flows;
+mod holding;
 mod leaving;
 mod requests;
 mod starting;

@@ -17,7 +17,6 @@ mod control;
 mod endpoints;
 mod events;
 mod flows;
-#[allow(dead_code, reason = "no request lists or answers what is held yet")]
 mod hold;
 mod injection;
 mod lock;
