@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postern_engine::objects::Callout;
+use postern_engine::objects::{Action, Callout, DisplayData, Provider};
 use postern_image::POSTERN_SYS;
 use postern_lab::{Config, Decision, Fault, Lab, NtStatus, Occurrences};
 use postern_protocol::callout::{COUNT, Layer, Role};
@@ -42,20 +42,7 @@ fn a_second_load_is_refused_and_the_first_stays() {
 
 /// Kernel functions that `DriverEntry` calls and that can fail, and the calls that make it fail.
 fn fallible() -> Vec<(&'static str, RangeInclusive<u64>)> {
-    let mut fallible = vec![
-        ("ExAllocatePool2", 1..=1),
-        ("IoAllocateWorkItem", 1..=2),
-        ("FwpmBfeStateSubscribeChanges0", 1..=1),
-        ("FwpsCalloutRegister3", 1..=COUNT as u64),
-        ("FwpmEngineOpen0", 1..=1),
-        ("FwpmTransactionBegin0", 1..=1),
-        ("FwpmProviderAdd0", 1..=1),
-        ("FwpmSubLayerAdd0", 1..=1),
-        ("FwpmCalloutAdd0", 1..=Layer::ALL.len() as u64),
-        ("FwpmFilterAdd0", 1..=Layer::ALL.len() as u64),
-        ("FwpmTransactionCommit0", 1..=1),
-    ];
-    fallible.extend(if IMAGE == POSTERN_SYS {
+    let mut fallible = if IMAGE == POSTERN_SYS {
         vec![
             ("WdfDriverCreate", 1..=1),
             ("WdfControlDeviceInitAllocate", 1..=1),
@@ -66,9 +53,33 @@ fn fallible() -> Vec<(&'static str, RangeInclusive<u64>)> {
             ("WdfDeviceCreateSymbolicLink", 1..=1),
         ]
     } else {
-        // The first two look for ETW.
+        // The first two calls of MmGetSystemRoutineAddress look for ETW.
         vec![("MmGetSystemRoutineAddress", 3..=3), ("IoCreateDeviceSecure", 1..=1), ("IoCreateSymbolicLink", 1..=1)]
-    });
+    };
+    fallible.extend([
+        ("ExAllocatePool2", 1..=1),
+        ("IoAllocateWorkItem", 1..=2),
+        ("PsCreateSystemThread", 1..=1),
+        ("ObReferenceObjectByHandle", 1..=1),
+        ("NdisAllocateNetBufferListPool", 1..=1),
+        ("FwpsInjectionHandleCreate0", 1..=1),
+        ("FwpmBfeStateSubscribeChanges0", 1..=1),
+        ("FwpsCalloutRegister3", 1..=COUNT as u64),
+        ("FwpmEngineOpen0", 1..=2),
+        ("FwpmTransactionBegin0", 1..=2),
+        ("FwpmFilterCreateEnumHandle0", 1..=1),
+        ("FwpmFilterEnum0", 1..=1),
+        ("FwpmCalloutCreateEnumHandle0", 1..=1),
+        ("FwpmCalloutEnum0", 1..=1),
+        ("FwpmSubLayerCreateEnumHandle0", 1..=1),
+        ("FwpmSubLayerEnum0", 1..=1),
+        ("FwpmProviderDeleteByKey0", 1..=1),
+        ("FwpmProviderAdd0", 1..=1),
+        ("FwpmSubLayerAdd0", 1..=1),
+        ("FwpmCalloutAdd0", 1..=Layer::ALL.len() as u64),
+        ("FwpmFilterAdd0", 1..=Layer::ALL.len() as u64),
+        ("FwpmTransactionCommit0", 1..=2),
+    ]);
     fallible
 }
 
@@ -93,17 +104,21 @@ fn a_start_that_fails_at_any_step_leaves_nothing_behind() {
 #[test]
 fn the_device_cannot_be_opened_before_the_start_is_complete() {
     let lab = lab();
-    // The start waits for this transaction in its last step.
+    // The start waits for this transaction.
     let session = session(&lab);
     lab.engine().transaction_begin(session, false).unwrap();
     std::thread::scope(|scope| {
         let loading = scope.spawn(|| load(&lab));
-        wait_until(|| lab.debug_log().iter().any(|line| line.contains("registered 42 callouts")));
-        let opened = lab.open(postern_protocol::DEVICE_PATH).map(drop);
+        let mut opened = None;
+        wait_until(|| {
+            opened = Some(lab.open(postern_protocol::DEVICE_PATH).map(drop));
+            // Until there is a link.
+            opened != Some(Err(NtStatus(0xC000_0034_u32 as i32))) // STATUS_OBJECT_NAME_NOT_FOUND
+        });
         let loaded = loading.is_finished();
         lab.engine().transaction_abort(session).unwrap();
         assert!(!loaded, "the start was complete");
-        assert_eq!(opened, Err(NtStatus(0xC000_000E_u32 as i32))); // STATUS_NO_SUCH_DEVICE
+        assert_eq!(opened, Some(Err(NtStatus(0xC000_000E_u32 as i32)))); // STATUS_NO_SUCH_DEVICE
     });
     drop(lab.open(postern_protocol::DEVICE_PATH).unwrap());
     unload(&lab);
@@ -196,4 +211,58 @@ fn a_driver_leaves_whether_bfe_runs_or_not() {
         lab.set_bfe_running(!bfe_running);
         unload(&lab);
     }
+}
+
+/// Adds the driver's provider, and a filter that carries its key, as an earlier driver might have left them. Returns the filter's id.
+fn leave_stale_objects(lab: &Lab) -> u64 {
+    let session = session(lab);
+    let provider = Provider {
+        key: driver_provider(),
+        display: DisplayData { name: "stale".into(), description: String::new() },
+        persistent: false,
+        data: Vec::new(),
+        service_name: None,
+    };
+    lab.engine().provider_add(session, provider).unwrap();
+    let mut stale = filter("stale", Action::Block);
+    stale.provider = Some(driver_provider());
+    lab.engine().filter_add(session, stale).unwrap()
+}
+
+#[test]
+fn what_an_earlier_driver_has_left_behind_is_deleted() {
+    let lab = lab();
+    leave_stale_objects(&lab);
+    // Objects of others stay, however many there are.
+    let session = session(&lab);
+    for _ in 0..150 {
+        lab.engine().filter_add(session, filter("of somebody else", Action::Permit)).unwrap();
+    }
+    load(&lab);
+    assert_eq!(own_filters(&lab), Layer::ALL.len());
+    let log = lab.debug_log().join("\n");
+    assert!(log.contains("postern: deleted 2 stale objects of our provider"), "{log}");
+    assert_eq!(connect(&mut lab.traffic(), "192.0.2.7:443").decision, Decision::Permit);
+    unload(&lab);
+    let others =
+        lab.engine().read(|engine| engine.view(None).filters().filter(|filter| filter.provider.is_none()).count());
+    assert_eq!(others.unwrap(), 150);
+}
+
+#[test]
+fn what_cannot_be_deleted_is_listed_and_refuses_the_start() {
+    let lab = lab();
+    let id = leave_stale_objects(&lab);
+    let key = lab.engine().read(|engine| engine.view(None).filters().find(|filter| filter.id == id).unwrap().key);
+    fail(&lab, "FwpmFilterDeleteByKey0", Occurrences::Always, 0xC022_000A);
+    assert!(lab.load(SERVICE, IMAGE).is_err());
+    let log = lab.debug_log().join("\n");
+    let line = format!("postern: stale filter {{{}}} cannot be deleted: STATUS_FWP_IN_USE", key.unwrap());
+    assert!(log.contains(&line), "{line} is not in\n{log}");
+    assert_eq!(receipts(&lab), 1, "{log}");
+    assert_eq!(own_filters(&lab), 1, "the transaction was not undone");
+    assert!(lab.violations().is_empty(), "{:?}", lab.violations());
+    lab.clear_faults();
+    load(&lab);
+    unload(&lab);
 }

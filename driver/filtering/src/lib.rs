@@ -18,7 +18,6 @@ mod device;
 mod endpoints;
 mod events;
 mod flows;
-#[allow(dead_code, reason = "no request lists or answers what is held yet")]
 mod hold;
 mod image;
 mod injection;

@@ -125,6 +125,7 @@ impl Added {
             name: u16cstr!("Postern driver"),
             description: u16cstr!("What the Postern driver adds while it is loaded"),
         };
+        purge(display)?;
         let mut session =
             EngineSession::open_dynamic(display).map_err(|status| failed("opening a session with BFE", status))?;
         SESSIONS.begin();
@@ -209,7 +210,6 @@ fn add_objects(transaction: &Transaction<'_>) -> Result<[Option<u64>; FILTER_COU
         name: u16cstr!("Postern driver"),
         description: u16cstr!("Callouts and filters of postern.sys; they go when the driver is unloaded"),
     };
-    purge(transaction, &provider)?;
     transaction.add_provider(provider, display)?;
     transaction.add_sublayer(&Sublayer { key: sublayer, display, provider: &provider, weight: SUBLAYER_WEIGHT })?;
     let mut filters = [None; FILTER_COUNT];
@@ -235,9 +235,18 @@ fn add_objects(transaction: &Transaction<'_>) -> Result<[Option<u64>; FILTER_COU
 /// Deletes what carries our provider's key although no session of ours is open: an earlier driver, or somebody in its name, has
 /// left it behind. A stale filter would send traffic to our callouts with a context of somebody else's meaning. What cannot be
 /// deleted is listed in the log, and refuses the start.
-fn purge(transaction: &Transaction<'_>, provider: &GUID) -> Result<(), NTSTATUS> {
+fn purge(display: Display) -> Result<(), NTSTATUS> {
+    // Not the dynamic session: that may delete only what it has added itself.
+    let mut session = EngineSession::open(display).map_err(|status| failed("opening a session with BFE", status))?;
+    SESSIONS.begin();
+    let deleted = session.transaction(delete_stale_objects);
+    close(session);
+    deleted.map_err(|status| failed("deleting stale objects of our provider", status))
+}
+
+fn delete_stale_objects(transaction: &Transaction<'_>) -> Result<(), NTSTATUS> {
     let mut refused = None;
-    let deleted = transaction.delete_all_of(provider, |left| {
+    let deleted = transaction.delete_all_of(&GUID::from_u128(DRIVER_PROVIDER), |left| {
         // As netsh writes a key.
         let GUID { data1, data2, data3, data4: [a, b, rest @ ..] } = left.key;
         let rest = u64::from_be_bytes([0, 0, rest[0], rest[1], rest[2], rest[3], rest[4], rest[5]]);

@@ -937,6 +937,9 @@ extern "win64" fn IoGetStackLimits(low: Ptr<u64>, high: Ptr<u64>) {
 
 extern "win64" fn IoRegisterShutdownNotification(device: u64) -> NtStatus {
     require_irql(PASSIVE_LEVEL);
+    if let Some(status) = inject::faulted() {
+        return status;
+    }
     lock(&thread::current().io.state).shutdown.push((device, origin()));
     NtStatus::SUCCESS
 }
@@ -998,6 +1001,9 @@ fn initialise_csq(csq: Ptr<Csq>, kind: u32, routines: [u64; 6]) -> NtStatus {
     let [InsertIrp, RemoveIrp, PeekNextIrp, AcquireLock, ReleaseLock, CompleteCanceledIrp] = routines;
     if routines.contains(&0) {
         bad_parameter("a routine that is null", "pass all six routines of the queue");
+    }
+    if let Some(status) = inject::faulted() {
+        return status;
     }
     csq.write(Csq {
         Type: kind,
