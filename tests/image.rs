@@ -129,10 +129,8 @@ fn every_import_is_exported_by_windows() {
 
 #[test]
 fn each_imports_from_the_modules_of_its_driver_model_and_no_other() {
-    let expected: [&[&str]; 2] = [
-        &["fwpkclnt.sys", "ndis.sys", "ntoskrnl.exe", "wdfldr.sys"],
-        &["fwpkclnt.sys", "ndis.sys", "ntoskrnl.exe"],
-    ];
+    let expected: [&[&str]; 2] =
+        [&["fwpkclnt.sys", "ndis.sys", "ntoskrnl.exe", "wdfldr.sys"], &["fwpkclnt.sys", "ndis.sys", "ntoskrnl.exe"]];
     for ((name, image), expected) in IMAGES.into_iter().zip(expected) {
         let modules: BTreeSet<String> = imports(image).into_iter().map(|(module, ..)| module).collect();
         let expected = expected.iter().map(|module| (*module).to_owned()).collect();

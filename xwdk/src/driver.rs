@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
@@ -135,6 +136,7 @@ impl Driver {
 
         let parts = Parts::find(&self.root)?;
         parts.complete()?;
+        self.forget_functions()?;
         cargo
             // After the command: clippy passes its own arguments on to cargo, not those of the cargo that started it.
             .arg(command)
@@ -150,6 +152,25 @@ impl Driver {
         }
         Ok(cargo)
     }
+
+    /// `wdk-macros` reads the framework's functions once and keeps them for good. When the header has more, it must read again.
+    fn forget_functions(&self) -> Result<()> {
+        let header = changed(&self.root.join("xwdk/include/wdf/wdf.h"));
+        for target in ["target/release/build", "target/wdk/release/build"] {
+            for build in fs::read_dir(self.folder.join(target)).into_iter().flatten() {
+                let functions = build?.path().join("out/wdk_macros_ast_fragments/cached_function_info_map.json");
+                if changed(&functions).is_some_and(|read| Some(read) < header) {
+                    fs::remove_file(&functions).with_context(|| format!("cannot remove {}", functions.display()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When a file was changed last, if it is there.
+fn changed(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|file| file.modified()).ok()
 }
 
 /// Runs cargo, and passes on what it reports.

@@ -8,8 +8,8 @@ use postern_filtering::{
 };
 use wdk_sys::{
     _WDF_IO_QUEUE_DISPATCH_TYPE, _WDF_TRI_STATE, DEVICE_OBJECT, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, NTSTATUS,
-    PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, ULONG, ULONG_PTR, WDF_IO_QUEUE_CONFIG, WDFDEVICE,
-    WDFDRIVER, WDFOBJECT, WDFQUEUE, WDFREQUEST, call_unsafe_wdf_function_binding,
+    PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, ULONG, WDF_IO_QUEUE_CONFIG, WDFDEVICE, WDFDRIVER, WDFOBJECT,
+    WDFQUEUE, WDFREQUEST, call_unsafe_wdf_function_binding,
 };
 
 use crate::parking;
@@ -130,9 +130,11 @@ unsafe extern "C" fn device_control(
 }
 
 fn answer(request: WDFREQUEST, output_length: usize, input_length: usize, code: ULONG) -> Control {
-    let answer = expect_buffered(code).and_then(|()| buffers(request, input_length != 0, output_length != 0)).and_then(|buffers| {
-        // SAFETY: the framework vouches for the buffers, and the request, ours until it is completed, is the only way to them.
-        unsafe { buffers.with(|input, output| control(code, input, output)) }
-    });
+    let answer = expect_buffered(code).and_then(|()| buffers(request, input_length != 0, output_length != 0)).and_then(
+        |buffers| {
+            // SAFETY: the framework vouches for the buffers, and the request, ours until it is completed, is the only way to them.
+            unsafe { buffers.with(|input, output| control(code, input, output)) }
+        },
+    );
     answer.unwrap_or_else(|status| Control::Done(Err(status)))
 }

@@ -4,25 +4,26 @@
 //! what is in the queues of that file then, after it has called `EvtFileCleanup`. So there is a lock: no request of a file is taken out to be
 //! looked at, and put back, while that file is being closed.
 
+use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use postern_filtering::{AnswerParked, WATCHERS, exactly_success, parked, unparked};
 use wdk_sys::{
-    _WDF_EXECUTION_LEVEL, _WDF_FILEOBJECT_CLASS, _WDF_IO_QUEUE_DISPATCH_TYPE, _WDF_SYNCHRONIZATION_SCOPE, _WDF_TRI_STATE,
-    NTSTATUS, PWDFDEVICE_INIT, STATUS_CANCELLED, ULONG, WDF_FILEOBJECT_CONFIG, WDF_IO_QUEUE_CONFIG, WDF_OBJECT_ATTRIBUTES,
-    WDFDEVICE, WDFFILEOBJECT, WDFOBJECT, WDFQUEUE, WDFQUEUE__, WDFREQUEST, WDFWAITLOCK, WDFWAITLOCK__,
+    _WDF_EXECUTION_LEVEL, _WDF_FILEOBJECT_CLASS, _WDF_IO_QUEUE_DISPATCH_TYPE, _WDF_SYNCHRONIZATION_SCOPE,
+    _WDF_TRI_STATE, NTSTATUS, PWDFDEVICE_INIT, STATUS_CANCELLED, ULONG, WDF_FILEOBJECT_CONFIG, WDF_IO_QUEUE_CONFIG,
+    WDF_OBJECT_ATTRIBUTES, WDFDEVICE, WDFFILEOBJECT, WDFOBJECT, WDFQUEUE, WDFREQUEST, WDFWAITLOCK,
     call_unsafe_wdf_function_binding,
 };
 
 use crate::request::{self, buffers};
 
 /// Set before the device can be opened, and before the worker thread starts.
-static QUEUE: AtomicPtr<WDFQUEUE__> = AtomicPtr::new(ptr::null_mut());
-static LOCK: AtomicPtr<WDFWAITLOCK__> = AtomicPtr::new(ptr::null_mut());
+static QUEUE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static LOCK: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 fn queue() -> WDFQUEUE {
-    QUEUE.load(Ordering::Acquire)
+    QUEUE.load(Ordering::Acquire).cast()
 }
 
 /// Has the framework tell when a handle is closed. IRQL: PASSIVE_LEVEL.
@@ -36,12 +37,7 @@ pub fn cancel_on_cleanup(init: PWDFDEVICE_INIT) {
     };
     // SAFETY: `init` is a structure that the framework allocated, from which no device was created yet; the attributes are optional.
     unsafe {
-        call_unsafe_wdf_function_binding!(
-            WdfDeviceInitSetFileObjectConfig,
-            init,
-            &raw mut config,
-            ptr::null_mut()
-        )
+        call_unsafe_wdf_function_binding!(WdfDeviceInitSetFileObjectConfig, init, &raw mut config, ptr::null_mut())
     };
 }
 
@@ -54,12 +50,12 @@ pub fn create(device: WDFDEVICE) -> Result<(), NTSTATUS> {
         ParentObject: device as WDFOBJECT,
         ..WDF_OBJECT_ATTRIBUTES::default()
     };
-    let mut lock = ptr::null_mut();
+    let mut lock: WDFWAITLOCK = ptr::null_mut();
     // SAFETY: the device exists, and the others outlive the call.
     exactly_success(unsafe {
         call_unsafe_wdf_function_binding!(WdfWaitLockCreate, &raw mut attributes, &raw mut lock)
     })?;
-    LOCK.store(lock, Ordering::Release);
+    LOCK.store(lock.cast(), Ordering::Release);
     let mut config = WDF_IO_QUEUE_CONFIG {
         Size: size_of::<WDF_IO_QUEUE_CONFIG>() as ULONG,
         DispatchType: _WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchManual,
@@ -68,12 +64,12 @@ pub fn create(device: WDFDEVICE) -> Result<(), NTSTATUS> {
         EvtIoCanceledOnQueue: Some(canceled_on_queue),
         ..WDF_IO_QUEUE_CONFIG::default()
     };
-    let mut queue = ptr::null_mut();
+    let mut queue: WDFQUEUE = ptr::null_mut();
     // SAFETY: the device exists, and the others outlive the call; attributes are optional.
     exactly_success(unsafe {
         call_unsafe_wdf_function_binding!(WdfIoQueueCreate, device, &raw mut config, ptr::null_mut(), &raw mut queue)
     })?;
-    QUEUE.store(queue, Ordering::Release);
+    QUEUE.store(queue.cast(), Ordering::Release);
     Ok(())
 }
 
@@ -106,9 +102,7 @@ pub fn serve(answer: &mut AnswerParked<'_>) {
     // Each goes to the head of the queue, so the oldest goes last.
     for request in unanswered.into_iter().rev().flatten() {
         // SAFETY: the request is ours, from this manual queue.
-        if let Err(status) =
-            exactly_success(unsafe { call_unsafe_wdf_function_binding!(WdfRequestRequeue, request) })
-        {
+        if let Err(status) = exactly_success(unsafe { call_unsafe_wdf_function_binding!(WdfRequestRequeue, request) }) {
             end(request, Err(status));
         }
     }
@@ -163,7 +157,7 @@ struct Locked(WDFWAITLOCK);
 impl Locked {
     /// IRQL: PASSIVE_LEVEL.
     fn lock() -> Self {
-        let lock = LOCK.load(Ordering::Acquire);
+        let lock = LOCK.load(Ordering::Acquire).cast();
         // Without a timeout it has one result.
         // SAFETY: the lock exists for as long as the device does.
         let _ = unsafe { call_unsafe_wdf_function_binding!(WdfWaitLockAcquire, lock, ptr::null_mut()) };

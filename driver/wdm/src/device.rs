@@ -2,7 +2,9 @@
 
 use core::ptr;
 
-use postern_filtering::{AnswerParked, DEVICE_LINK, DEVICE_NAME, SYSTEM_AND_ADMINISTRATORS, Shell, exactly_success, failed, string};
+use postern_filtering::{
+    AnswerParked, DEVICE_LINK, DEVICE_NAME, SYSTEM_AND_ADMINISTRATORS, Shell, exactly_success, failed, string,
+};
 use wdk_sys::ntddk::{IoCreateSymbolicLink, IoDeleteDevice, IoDeleteSymbolicLink};
 use wdk_sys::{
     BOOLEAN, DEVICE_OBJECT, DRIVER_OBJECT, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, GUID, NTSTATUS,
