@@ -47,6 +47,8 @@ fn load(offset: u64) -> u64 {
         0x26C => 10,
         // TickCount.
         0x320 | 0x324 => time(ticks, offset - 0x320),
+        // Their second high halves.
+        0x10 | 0x1C | 0x328 => load(offset - 4),
         _ => 0,
     }
 }

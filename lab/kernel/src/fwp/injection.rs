@@ -65,6 +65,8 @@ struct Queue {
     jobs: VecDeque<Job>,
     /// Whether a thread carries packets.
     running: bool,
+    /// Whether it is at a job.
+    busy: bool,
 }
 
 pub(crate) struct Handle {
@@ -120,6 +122,12 @@ impl Injection {
         std::thread::spawn(move || carry(&kernel));
     }
 
+    /// Whether nothing waits to be carried or classified again.
+    pub fn is_idle(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.jobs.is_empty() && !queue.busy
+    }
+
     /// Classifies again what a callout had pended, and has now completed.
     pub fn resume(&self, resumed: Resumed) {
         self.queue(Job::Resume(resumed));
@@ -135,12 +143,14 @@ fn carry(kernel: &Arc<Kernel>) {
         let mut queue = lock(&injection.queue);
         loop {
             if let Some(job) = queue.jobs.pop_front() {
+                queue.busy = true;
                 drop(queue);
                 match job {
                     Job::Inject(injected) => injected.carry(kernel),
                     Job::Resume(resumed) => resumed.classify(kernel),
                 }
                 queue = lock(&injection.queue);
+                queue.busy = false;
                 continue;
             }
             let (guard, waited) = injection.queued.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
