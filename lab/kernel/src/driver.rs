@@ -333,6 +333,11 @@ fn release(kernel: &Arc<Kernel>, driver: &Arc<Driver>, after: &str) -> UnloadRep
             })
             .collect(),
     );
+    if kernel.timers.take_unflushed(number) {
+        leak(vec![
+            "a DPC has run, and nothing has waited for its last instructions: KeFlushQueuedDpcs was not called after it".into(),
+        ]);
+    }
     leak(kernel.workers.take_owned_by(number));
     leak(kernel.io.take_owned_by(number));
     leak(kernel.objects.take_owned_by(number));

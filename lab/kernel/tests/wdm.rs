@@ -203,6 +203,7 @@ fn what_a_driver_leaves_behind_is_named() {
     for (service, text) in [
         ("leak-pool", "pool: 1 allocation(s), 100 bytes, tag 'Test', allocated at leak-pool+"),
         ("leave-timer", "is still queued: its routine leave-timer+"),
+        ("leave-dpc", "nothing has waited for its last instructions"),
         ("leave-thread", "still runs"),
         ("leave-work", "was not freed"),
         ("leave-lookaside", "lookaside list"),

@@ -193,8 +193,12 @@ static NTSTATUS NTAPI Control(PDEVICE_OBJECT device, PIRP irp)
 
 static VOID NTAPI Unload(PDRIVER_OBJECT driver)
 {
+    while (Is(L"leave-dpc") && Ticks == 0) {
+        LARGE_INTEGER soon; soon.QuadPart = -10000;
+        KeWaitForSingleObject(&Stop, Executive, KernelMode, FALSE, &soon);
+    }
     if (!Is(L"leave-timer")) KeCancelTimer(&Timer);
-    KeFlushQueuedDpcs();
+    if (!Is(L"leave-dpc")) KeFlushQueuedDpcs();
     if (!Is(L"leave-thread") && !Is(L"leave-spinning")) {
         KeSetEvent(&Stop, 0, FALSE);
         KeWaitForSingleObject(Thread, Executive, KernelMode, FALSE, NULL);
