@@ -24,8 +24,9 @@ type Unregister = unsafe extern "system" fn(u64) -> NTSTATUS;
 
 /// The registration, or zero.
 static HANDLE: AtomicU64 = AtomicU64::new(0);
-/// `EtwWriteString`, while there is a registration.
+/// `EtwWriteString` and `EtwUnregister`, while there is a registration.
 static WRITE_STRING: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static UNREGISTER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// Looks up an exported function of the kernel. IRQL: PASSIVE_LEVEL.
 fn system_routine(name: &'static U16CStr) -> Option<ptr::NonNull<c_void>> {
@@ -37,9 +38,12 @@ fn system_routine(name: &'static U16CStr) -> Option<ptr::NonNull<c_void>> {
 
 /// Registers the provider if the kernel can. IRQL: PASSIVE_LEVEL.
 pub fn register() {
-    let (Some(register), Some(write)) =
-        (system_routine(u16cstr!("EtwRegister")), system_routine(u16cstr!("EtwWriteString")))
-    else {
+    // Before anything is registered: what cannot be undone is not done.
+    let (Some(register), Some(write), Some(unregister)) = (
+        system_routine(u16cstr!("EtwRegister")),
+        system_routine(u16cstr!("EtwWriteString")),
+        system_routine(u16cstr!("EtwUnregister")),
+    ) else {
         return;
     };
     // SAFETY: the kernel exports EtwRegister with this signature ("EtwRegister function", wdm.h).
@@ -49,6 +53,7 @@ pub fn register() {
     let status = unsafe { register(&PROVIDER, ptr::null_mut(), ptr::null_mut(), &mut handle) };
     if status == STATUS_SUCCESS {
         WRITE_STRING.store(write.as_ptr(), Ordering::Relaxed);
+        UNREGISTER.store(unregister.as_ptr(), Ordering::Relaxed);
         HANDLE.store(handle, Ordering::Release);
     } else {
         log!("EtwRegister failed with {status:#010X}: the log goes to the debugger alone");
@@ -61,10 +66,7 @@ pub fn unregister() {
     if handle == 0 {
         return;
     }
-    let Some(unregister) = system_routine(u16cstr!("EtwUnregister")) else {
-        log!("no EtwUnregister in a kernel that has EtwRegister: the ETW registration stays");
-        return;
-    };
+    let Some(unregister) = ptr::NonNull::new(UNREGISTER.load(Ordering::Relaxed)) else { return };
     // SAFETY: the kernel exports EtwUnregister with this signature ("EtwUnregister function", wdm.h).
     let unregister: Unregister = unsafe { mem::transmute(unregister) };
     // SAFETY: `handle` came from EtwRegister and is given back once.

@@ -124,12 +124,18 @@ impl Lab {
         self.kernel.injections.take_calls()
     }
 
-    /// Waits until the lab's threads have nothing left to do for drivers: no work item, no DPC, no injected packet, no operation to be
-    /// classified again. Returns whether that was so in time.
+    /// Waits until nothing more happens on its own: no work item, no DPC, no injected packet, no operation to be classified again, and
+    /// drivers' threads wait for something. Returns whether that was so in time.
     pub fn settle(&self, at_most: Duration) -> bool {
         let deadline = Instant::now() + at_most;
         let kernel = &self.kernel;
-        while !(kernel.workers.is_idle() && kernel.timers.is_idle() && kernel.fwp.injection.is_idle()) {
+        let is_idle = || {
+            kernel.workers.is_idle()
+                && kernel.timers.is_idle()
+                && kernel.fwp.injection.is_idle()
+                && kernel.dispatcher.idle() == kernel.objects.live_threads()
+        };
+        while !(is_idle() && is_idle()) {
             if Instant::now() >= deadline || kernel.stopped() {
                 return false;
             }

@@ -1,6 +1,9 @@
 //! The engine as user mode sees it: what `fwpuclnt.dll` is to a program, this is to the lab's users.
 
-use fwps::sys::{FWPM_SERVICE_RUNNING, FWPM_SERVICE_START_PENDING, FWPM_SERVICE_STOP_PENDING, FWPM_SERVICE_STOPPED};
+use fwps::sys::{
+    FWPM_SERVICE_RUNNING, FWPM_SERVICE_START_PENDING, FWPM_SERVICE_STATE, FWPM_SERVICE_STOP_PENDING,
+    FWPM_SERVICE_STOPPED,
+};
 use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
 use postern_engine::{Engine, FwpError, SessionId};
 use uuid::Uuid;
@@ -118,20 +121,37 @@ impl Lab {
 
     /// Starts or stops the base filtering engine. Stopping it ends every session and, with it, what lived in it.
     pub fn set_bfe_running(&self, running: bool) {
-        let state = &self.kernel.fwp;
-        if state.bfe.is_running() == running {
-            return;
+        if self.kernel.fwp.bfe.is_running() != running {
+            self.change_bfe(&Self::bfe_states(running));
         }
+    }
+
+    /// As [`Lab::set_bfe_running`]; `between` runs when drivers have heard that the base filtering engine is about to start or stop.
+    pub fn set_bfe_running_slowly(&self, running: bool, between: impl FnOnce()) {
+        if self.kernel.fwp.bfe.is_running() != running {
+            let [pending, reached] = Self::bfe_states(running);
+            self.change_bfe(&[pending]);
+            between();
+            self.change_bfe(&[reached]);
+        }
+    }
+
+    /// The states that it passes, in order.
+    fn bfe_states(running: bool) -> [FWPM_SERVICE_STATE; 2] {
+        match running {
+            true => [FWPM_SERVICE_START_PENDING, FWPM_SERVICE_RUNNING],
+            false => [FWPM_SERVICE_STOP_PENDING, FWPM_SERVICE_STOPPED],
+        }
+    }
+
+    fn change_bfe(&self, states: &[FWPM_SERVICE_STATE]) {
+        let fwp = &self.kernel.fwp;
         self.enter(|| {
-            if running {
-                state.bfe.change(&[FWPM_SERVICE_START_PENDING, FWPM_SERVICE_RUNNING], |_| {});
-            } else {
-                state.bfe.change(&[FWPM_SERVICE_STOP_PENDING, FWPM_SERVICE_STOPPED], |reached| {
-                    if reached == FWPM_SERVICE_STOPPED {
-                        state.bfe_stopped();
-                    }
-                });
-            }
+            fwp.bfe.change(states, |reached| {
+                if reached == FWPM_SERVICE_STOPPED {
+                    fwp.bfe_stopped();
+                }
+            });
         });
     }
 }

@@ -220,6 +220,35 @@ const GROUPS: &[Group] = &[
     engine(&["FwpmCalloutGetByKey0", "FwpmCalloutGetById0"], &[STATUS_FWP_CALLOUT_NOT_FOUND, SESSION_ABORTED]),
     engine(&["FwpmFilterGetById0", "FwpmFilterGetByKey0"], &[STATUS_FWP_FILTER_NOT_FOUND, SESSION_ABORTED]),
     engine(&["FwpmLayerGetById0", "FwpmLayerGetByKey0"], &[STATUS_FWP_LAYER_NOT_FOUND, SESSION_ABORTED]),
+    // "FwpmFilterCreateEnumHandle0 function" and its kin (fwpmu.h).
+    engine(
+        &[
+            "FwpmProviderCreateEnumHandle0",
+            "FwpmProviderEnum0",
+            "FwpmSubLayerCreateEnumHandle0",
+            "FwpmSubLayerEnum0",
+            "FwpmCalloutCreateEnumHandle0",
+            "FwpmCalloutEnum0",
+            "FwpmFilterCreateEnumHandle0",
+            "FwpmFilterEnum0",
+            "FwpmLayerCreateEnumHandle0",
+            "FwpmLayerEnum0",
+            "FwpmSessionCreateEnumHandle0",
+            "FwpmSessionEnum0",
+        ],
+        &[STATUS_INSUFFICIENT_RESOURCES, SESSION_ABORTED],
+    ),
+    engine(
+        &[
+            "FwpmProviderDestroyEnumHandle0",
+            "FwpmSubLayerDestroyEnumHandle0",
+            "FwpmCalloutDestroyEnumHandle0",
+            "FwpmFilterDestroyEnumHandle0",
+            "FwpmLayerDestroyEnumHandle0",
+            "FwpmSessionDestroyEnumHandle0",
+        ],
+        &[SESSION_ABORTED],
+    ),
     // "FwpmBfeStateSubscribeChanges0 function", "FwpmBfeStateUnsubscribeChanges0 function": only "other status codes".
     engine(&["FwpmBfeStateSubscribeChanges0"], &[STATUS_INSUFFICIENT_RESOURCES]),
     engine(&["FwpmBfeStateUnsubscribeChanges0"], &[]),

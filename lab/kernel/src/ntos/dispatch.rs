@@ -4,7 +4,7 @@
 //! memory; each function touches them once before it takes the lock, so that a bad pointer faults while
 //! nothing is held.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -95,6 +95,10 @@ pub(crate) struct Dispatcher {
     free: Condvar,
     changed: Condvar,
     waiters: AtomicU32,
+    /// Counts what may have ended a wait; changes under `holder`.
+    wakings: AtomicU64,
+    /// Threads that have waited in vain since the last of them; changes under `holder`.
+    idle: AtomicU32,
 }
 
 /// Holds the dispatcher lock.
@@ -148,7 +152,14 @@ impl Dispatcher {
 
     pub fn wake_all(&self) {
         let _holder = lock(&self.holder);
+        self.wakings.fetch_add(1, Ordering::SeqCst);
+        self.idle.store(0, Ordering::SeqCst);
         self.changed.notify_all();
+    }
+
+    /// How many threads wait for something that has not happened.
+    pub fn idle(&self) -> u32 {
+        self.idle.load(Ordering::SeqCst)
     }
 
     /// Waits until `ready` yields something, the deadline passes, or the thread has to leave.
@@ -174,7 +185,12 @@ impl Dispatcher {
             *holder = 0;
             self.free.notify_one();
             self.waiters.fetch_add(1, Ordering::SeqCst);
+            let wakings = self.wakings.load(Ordering::SeqCst);
+            self.idle.fetch_add(1, Ordering::SeqCst);
             holder = wait_on(&self.changed, holder, left);
+            if self.wakings.load(Ordering::SeqCst) == wakings {
+                self.idle.fetch_sub(1, Ordering::SeqCst);
+            }
             self.waiters.fetch_sub(1, Ordering::SeqCst);
             self.take(holder);
             held = Held(self);

@@ -173,6 +173,11 @@ impl Objects {
         Some(now)
     }
 
+    /// How many threads that drivers have created are in their routines, or will be.
+    pub fn live_threads(&self) -> u32 {
+        lock(&self.threads).iter().filter(|thread| !thread.ended.load(Ordering::Acquire)).count() as u32
+    }
+
     pub fn threads_of(&self, image: u64) -> Vec<Arc<DriverThread>> {
         let mut threads = lock(&self.threads);
         threads.retain(|thread| !thread.ended.load(Ordering::Acquire) || Arc::strong_count(thread) > 1);
