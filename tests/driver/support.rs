@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Sublayer, Weight};
 use postern_engine::{SessionId, layers};
-use postern_image::POSTERN_SYS;
 use postern_lab::{Config, Connection, Direction, Lab, Outcome, Packet, Traffic};
 use postern_protocol::callout::{self, Role};
 use uuid::Uuid;
+
+pub use crate::IMAGE;
 
 pub const SERVICE: &str = postern_protocol::SERVICE_NAME;
 
@@ -25,7 +26,7 @@ pub fn lab_with_driver() -> Lab {
 }
 
 pub fn load(lab: &Lab) {
-    lab.load(SERVICE, POSTERN_SYS).unwrap_or_else(|error| panic!("{error}\n{}", lab.debug_log().join("\n")));
+    lab.load(SERVICE, IMAGE).unwrap_or_else(|error| panic!("{error}\n{}", lab.debug_log().join("\n")));
 }
 
 /// Unloads the driver, and asserts that it left cleanly and gave a full receipt.

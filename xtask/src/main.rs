@@ -23,9 +23,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what is missing to build the driver image; does nothing where nothing is missing
+    /// Install what is missing to build the driver images; does nothing where nothing is missing
     Setup,
-    /// Build everything; the last lines say where the driver image and the CLI are
+    /// Build everything; the last lines say where the driver images and the CLI are
     Build,
     /// Measure what a classify, a packet, a load and an unload cost; prints a table
     Bench,
@@ -33,7 +33,7 @@ enum Task {
     Demo,
     /// Check formatting and lints, and run every test
     Test,
-    /// Check that the driver's sources compile against the headers of a real WDK
+    /// Check that the drivers' sources compile against the headers of a real WDK
     CheckWdk {
         /// The WDK's content root: the folder that has `Include/10.0.*/km` and `Include/wdf`
         #[arg(env = "WDKContentRoot")]
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Task::Bench => bench::bench(&root),
         Task::Demo => demo::demo(&root),
         Task::Test => test::test(&root),
-        Task::CheckWdk { wdk } => Driver::kmdf(&root).check_against(&wdk),
+        Task::CheckWdk { wdk } => Driver::all(&root).iter().try_for_each(|driver| driver.check_against(&wdk)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,23 +1,24 @@
 //! Answers to I/O control requests, whichever driver model brought them.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use fwps::sys::NTSTATUS;
 use postern_core::events::Reading;
 use postern_core::flows::Slots;
 use postern_core::request::{self, Source};
 use postern_core::{Status, gate};
-use postern_protocol::ioctl::{FlowEntry, HeldEntry, Verdict};
+use postern_protocol::ioctl::{self, FlowEntry, HeldEntry, Verdict};
+use wdk_sys::STATUS_QUOTA_EXCEEDED;
 
 use crate::flows::FLOWS;
 use crate::shared::{self, CALLOUT_IDS, PARKED};
-use crate::{applications, clock, events, hold};
+use crate::{applications, clock, events, hold, work};
 
 /// What a request comes to.
 pub enum Control {
     /// It is completed, with so many bytes of output.
     Done(Result<usize, NTSTATUS>),
-    /// It waits until there is an event. The shell parks it and says so with [`parked`].
+    /// It waits until there is an event: [`park`], then the shell puts it into its queue, then [`parked`].
     Park,
 }
 
@@ -35,16 +36,33 @@ pub fn control(code: u32, input: &[u8], output: &mut [u8]) -> Control {
     }
 }
 
-/// A shell has parked a request; the pendant of [`unparked`]. IRQL: at most DISPATCH_LEVEL.
-pub fn parked() {
+/// Requests that wait now.
+static WAITING: AtomicU32 = AtomicU32::new(0);
+
+/// A shell is about to park a request, if there is room: from now on events are recorded for it. The pendant of [`unparked`].
+/// IRQL: at most DISPATCH_LEVEL.
+pub fn park() -> Result<(), NTSTATUS> {
+    WAITING
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            (waiting < ioctl::WATCHERS).then_some(waiting + 1)
+        })
+        .map_err(|_| STATUS_QUOTA_EXCEEDED)?;
     PARKED.begin();
-    events::parked();
+    events::park();
+    Ok(())
+}
+
+/// A shell has parked a request. IRQL: at most DISPATCH_LEVEL.
+pub fn parked() {
+    // An event may have come between the look at the ring and the parking.
+    work::wake();
 }
 
 /// A shell has taken a parked request out, to complete it. IRQL: at most DISPATCH_LEVEL.
 pub fn unparked() {
-    events::unparked();
+    events::unpark();
     PARKED.end();
+    WAITING.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// Answers a request that was parked, if there is an answer by now. IRQL: at most DISPATCH_LEVEL.

@@ -153,14 +153,12 @@ pub fn read(from: u64, output: &mut [u8]) -> Result<Reading, Status> {
     RING.lock().read(&LEASE, clock::interrupt_time(), from, output)
 }
 
-/// A request waits for events: until [`unparked`] they are recorded. IRQL: at most DISPATCH_LEVEL.
-pub fn parked() {
+/// A request waits for events: until [`unpark`] they are recorded. IRQL: at most DISPATCH_LEVEL.
+pub fn park() {
     RING.lock().park(&LEASE, clock::interrupt_time());
-    // An event may have come between the look at the ring and the parking.
-    work::wake();
 }
 
 /// A request that waited has been taken out to be completed. IRQL: at most DISPATCH_LEVEL.
-pub fn unparked() {
+pub fn unpark() {
     RING.lock().unpark(&LEASE, clock::interrupt_time());
 }

@@ -1,8 +1,8 @@
 //! What the Postern driver does with the filter engine, whichever driver model is around it: its callout functions, its
 //! session with BFE, its work items, and the walk out of all that.
 //!
-//! A shell (`driver/kmdf`) makes a [`Stay`], enters its own device into it, calls [`Stay::start`] at the end of its
-//! `DriverEntry`, and [`Stay::leave`] where it fails and where it unloads.
+//! A shell (`driver/kmdf`, `driver/wdm`) has an [`ImageStay`]. In its `DriverEntry` it enters its own device into the [`Stay`], then
+//! calls [`Stay::start`]; in its unload function it leaves.
 #![no_std]
 
 extern crate alloc;
@@ -14,10 +14,12 @@ mod applications;
 mod classify;
 mod clock;
 mod control;
+mod device;
 mod endpoints;
 mod events;
 mod flows;
 mod hold;
+mod image;
 mod injection;
 mod lock;
 mod policy;
@@ -31,7 +33,10 @@ mod work;
 mod work_item;
 mod worker;
 
-pub use control::{Control, control, parked, unparked};
+pub use control::{Control, control, park, parked, unparked};
+pub use device::{Buffers, DEVICE_LINK, DEVICE_NAME, SYSTEM_AND_ADMINISTRATORS, expect_buffered, string};
 pub use fwps::status::exactly_success;
+pub use image::ImageStay;
 pub use log::failed;
+pub use postern_protocol::ioctl::WATCHERS;
 pub use stay::{AnswerParked, Shell, Stay};

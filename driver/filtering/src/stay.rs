@@ -34,8 +34,9 @@ pub trait Shell {
     /// Releases it. IRQL: PASSIVE_LEVEL.
     fn release(&mut self);
 
-    /// Goes once through the parked requests, oldest first. `answer` is given a request's input and its output buffer; what it answers,
-    /// the request is completed with. A request for which it has no answer stays where it is. IRQL: PASSIVE_LEVEL.
+    /// Goes once through the parked requests, oldest first. `answer` is given a request's input and its output buffer, at DISPATCH_LEVEL
+    /// at most; what it answers, the request is completed with. A request for which it has no answer stays where it is. IRQL:
+    /// PASSIVE_LEVEL.
     fn serve_parked(answer: &mut AnswerParked<'_>);
 }
 
@@ -299,6 +300,7 @@ fn print_receipt(walk: &Walk) {
         account("operations", "pended", &OPERATIONS, "completed"),
         account("injection handles", "created", &HANDLES, "destroyed"),
         account("packets", "injected", &PACKETS, "completed"),
+        account("requests", "parked", &shared::PARKED, "completed"),
         account("memory", "allocated", &shared::ALLOCATIONS, "freed"),
         Account {
             what: "ledger",

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use comfy_table::Cell;
 use serde::Serialize;
 
@@ -21,11 +21,15 @@ pub enum Command {
     /// Loads a driver
     #[command(after_help = "Examples:
   postern driver load
+  postern driver load --model wdm
   postern driver load --image build/other.sys --name other")]
     Load {
         /// Driver image [default: the Postern driver that this program carries]
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with = "model")]
         image: Option<PathBuf>,
+        /// Driver model of the Postern driver that this program carries
+        #[arg(long, value_name = "MODEL", default_value = "kmdf")]
+        model: Model,
         /// Name of the driver's service [default: the file's name]
         #[arg(long, value_name = "SERVICE")]
         name: Option<String>,
@@ -55,16 +59,25 @@ with exit code 6; the next `postern driver unload` waits again, or shows the rec
     },
 }
 
+/// Both drivers do the same.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Model {
+    /// postern.sys
+    Kmdf,
+    /// postern_wdm.sys
+    Wdm,
+}
+
 pub fn run(context: &Context, command: Command) -> Result<Exit> {
     match command {
-        Command::Load { image, name } => load(context, image, name),
+        Command::Load { image, model, name } => load(context, image, model, name),
         Command::Unload { name, no_wait } => unload(context, name, no_wait),
         Command::Status { name } => status(context, &name),
     }
 }
 
-fn load(context: &Context, image: Option<PathBuf>, name: Option<String>) -> Result<Exit> {
-    let bytes = image_bytes(image.as_deref())?;
+fn load(context: &Context, image: Option<PathBuf>, model: Model, name: Option<String>) -> Result<Exit> {
+    let bytes = image_bytes(image.as_deref(), model)?;
     let service = name.unwrap_or_else(|| service_name(image.as_deref()));
     let driver: Driver =
         context.client()?.call(&Request::DriverLoad { service, image: Hex(bytes) }).map_err(Failure::from).map_err(
@@ -89,8 +102,8 @@ fn load(context: &Context, image: Option<PathBuf>, name: Option<String>) -> Resu
 /// A device or a pipe may never end.
 const LARGEST_IMAGE: u64 = 256 << 20;
 
-/// The bytes of an image: the Postern driver that this program carries, unless a file is named.
-pub fn image_bytes(image: Option<&Path>) -> Result<Vec<u8>> {
+/// The bytes of an image: the Postern driver of that model, which this program carries, unless a file is named.
+pub fn image_bytes(image: Option<&Path>, model: Model) -> Result<Vec<u8>> {
     match image {
         Some(path) => {
             let mut bytes = Vec::new();
@@ -103,7 +116,11 @@ pub fn image_bytes(image: Option<&Path>) -> Result<Vec<u8>> {
             }
             Ok(bytes)
         }
-        None => Ok(postern_image::POSTERN_SYS.to_vec()),
+        None => Ok(match model {
+            Model::Kmdf => postern_image::POSTERN_SYS,
+            Model::Wdm => postern_image::POSTERN_WDM_SYS,
+        }
+        .to_vec()),
     }
 }
 
