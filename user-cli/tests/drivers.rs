@@ -4,7 +4,13 @@
 mod common;
 
 use common::lab::Lab;
+use postern_cli::engine::FilterEngine;
+use postern_cli::lab::address::Address;
+use postern_cli::lab::client::Client;
+use postern_cli::lab::engine::LabEngine;
+use postern_engine::objects::{Action, DisplayData, Filter, FilterFlags, Provider, Sublayer, Weight};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 #[test]
 fn files_that_are_no_driver_images_are_refused_with_the_reason() {
@@ -148,4 +154,57 @@ fn rounds_of_loading_and_unloading_under_traffic_are_clean() {
     let summary = lab.json(&["endure", "--rounds", "20", "--threads", "2", "--inject-statuses"]);
     assert_eq!((&summary["clean"], &summary["complete_receipts"]), (&json!(20), &json!(20)), "{summary}");
     assert!(summary["connections"].as_u64().unwrap() > 0);
+}
+
+/// Objects with the keys of the driver's own, of a session that is not dynamic, and a stranger's filter in its sublayer.
+fn leave_stale_objects(lab: &Lab) -> u64 {
+    let client = Client::connect(&Address::new(lab.socket().to_str().unwrap()).unwrap()).unwrap();
+    let engine = LabEngine::connect(client, postern_cli::cli::session(false)).unwrap();
+    let provider = Uuid::from_u128(postern_protocol::DRIVER_PROVIDER);
+    let sublayer = Uuid::from_u128(postern_protocol::DRIVER_SUBLAYER);
+    let display = |name: &str| DisplayData { name: name.into(), description: String::new() };
+    let named =
+        Provider { key: provider, display: display("stale"), persistent: false, data: vec![], service_name: None };
+    engine.provider_add(&named).unwrap();
+    let named = Sublayer {
+        key: sublayer,
+        display: display("stale"),
+        persistent: false,
+        provider: Some(provider),
+        data: vec![],
+        weight: 7,
+    };
+    engine.sublayer_add(&named).unwrap();
+    let filter = Filter {
+        key: Uuid::new_v4(),
+        display: display("a stranger's"),
+        flags: FilterFlags::empty(),
+        provider: None,
+        data: vec![],
+        layer: Uuid::from_u128(postern_protocol::Layer::AleAuthConnectV4.key()),
+        sublayer,
+        weight: Weight::Auto,
+        conditions: vec![],
+        action: Action::Permit,
+        raw_context: 0,
+        id: 0,
+        effective_weight: 0,
+    };
+    engine.filter_add(&filter).unwrap()
+}
+
+#[test]
+fn a_start_that_stale_objects_refuse_lists_them_with_the_command_that_helps() {
+    let lab = Lab::started();
+    let id = leave_stale_objects(&lab);
+    let ran = lab.run(&["driver", "load"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let key = Uuid::from_u128(postern_protocol::DRIVER_SUBLAYER);
+    let listed = format!("stale sublayer {{{key}}} cannot be deleted: STATUS_FWP_IN_USE");
+    assert!(ran.err.contains(&listed), "{listed} is not in {}", ran.err);
+    let command = format!("postern filter remove {id}");
+    assert!(ran.err.contains(&format!("`{command}`")), "{ran:?}");
+    lab.ok(&command.split(' ').skip(1).collect::<Vec<_>>());
+    lab.ok(&["driver", "load"]);
+    assert!(lab.ok(&["driver", "unload"]).contains("receipt: complete"));
 }

@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use postern_engine::objects::Session;
+use postern_engine::objects::{Filter, Session};
 use postern_engine::{Decision, SessionId, layers};
 use postern_lab::{
     Config, DriverInfo, EngineError, ImageError, Lab, LoadError, Outcome, Traffic, UnloadError, UnloadReport,
 };
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::address::Address;
 use super::handles::Handles;
@@ -150,7 +151,9 @@ impl Host {
                 LoadError::DriverEntry { report, .. } if !report.is_clean() => {
                     Failure::left_behind(message).help(printed(&report.log))
                 }
-                LoadError::DriverEntry { report, .. } => Failure::new(message).help(printed(&report.log)),
+                LoadError::DriverEntry { report, .. } => {
+                    Failure::new(message).help(printed(&report.log) + &self.stale_objects(&report.log))
+                }
                 LoadError::Stopped(_) => Failure::left_behind(message).help(AFTER_BUG_CHECK),
                 LoadError::AlreadyLoaded(_) => Failure::new(message),
                 LoadError::Name(_) => Failure::new(message).help("give it a name with --name"),
@@ -163,6 +166,34 @@ impl Host {
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
         self.deferred().ended.remove(&service.to_lowercase());
         Ok(Driver { load_milliseconds: Some(milliseconds), ..self.driver(info) })
+    }
+
+    /// What to do about objects that our driver could not delete when it started: it prints a line for each.
+    fn stale_objects(&self, log: &[String]) -> String {
+        let stale: Vec<&String> = log.iter().filter(|line| line.contains("cannot be deleted")).collect();
+        if stale.is_empty() {
+            return String::new();
+        }
+        let is_stale = |key: Uuid| stale.iter().any(|line| line.contains(&key.hyphenated().to_string()));
+        let users = self.lab.engine().read(|engine| {
+            let in_the_way = |filter: &Filter| {
+                [Some(filter.key), Some(filter.sublayer), filter.action.callout()].into_iter().flatten().any(is_stale)
+            };
+            engine
+                .view(None)
+                .filters()
+                .filter(|filter| in_the_way(filter))
+                .map(|filter| filter.id.to_string())
+                .collect::<Vec<_>>()
+        });
+        match users.unwrap_or_default()[..] {
+            [] => "\n  they go with the program whose session has added them: `postern state` shows the sessions"
+                .to_owned(),
+            ref users => format!(
+                "\n  remove the filters that are in the way, then load it again: `postern filter remove {}`",
+                users.join(" ")
+            ),
+        }
     }
 
     fn driver(&self, info: DriverInfo) -> Driver {
