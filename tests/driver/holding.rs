@@ -268,6 +268,15 @@ fn a_second_packet_of_an_operation_that_waits_takes_no_place() {
     unload(&lab);
 }
 
+/// Ends the other threads of a test when it ends, however it does.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn an_unload_may_come_while_operations_begin_and_expire() {
     let lab = lab_with_driver();
@@ -293,6 +302,7 @@ fn an_unload_may_come_while_operations_begin_and_expire() {
                 }
             });
         }
+        let _stopping = Stop(&stop);
         for milliseconds in [200, 1000, 1010] {
             std::thread::sleep(std::time::Duration::from_millis(milliseconds));
             unload(&lab);
@@ -301,7 +311,6 @@ fn an_unload_may_come_while_operations_begin_and_expire() {
             assert!(pended >= 256, "{pended}");
             load(&lab);
         }
-        stop.store(true, Ordering::Relaxed);
     });
     unload(&lab);
 }
