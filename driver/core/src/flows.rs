@@ -808,6 +808,7 @@ mod tests {
             let Some(ticket) = self.contexts.borrow_mut().remove(&(flow, layer.id())) else {
                 return Status::UNSUCCESSFUL;
             };
+            assert!((1..=100).contains(&self.flows.outstanding()), "deleted before it was counted");
             assert!(self.flows.deleted(ticket, Association::at(layer).unwrap(), self));
             Status::SUCCESS
         }

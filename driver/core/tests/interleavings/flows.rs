@@ -1,13 +1,13 @@
 //! A flow's establishment, its end and the driver's leaving meet.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use loom::thread;
 use postern_core::Status;
-use postern_core::flows::{Association, Engine, Flows, Observer, Ticket};
+use postern_core::flows::{Association, Direction, Engine, Flows, Observer, Ticket};
 use postern_protocol::Layer;
-use postern_protocol::ioctl::{Endpoints, FlowEntry};
+use postern_protocol::ioctl::{Endpoints, FlowEntry, Traffic};
 
 use crate::engine::Script;
 use crate::explore;
@@ -155,6 +155,76 @@ fn no_place_is_lost_and_none_is_given_out_twice() {
                 let _ = other.join().unwrap();
             }
             table.assert_full_after(places);
+        });
+    }
+}
+
+/// An engine that orders nothing. A packet of the flow is counted, and some of its contexts end, on a thread of its own, as soon as the
+/// last context is associated.
+struct Hasty {
+    flows: Flows<Places>,
+    /// The contexts that end so; the others end after the establishment, on its thread.
+    at_once: &'static [Association],
+    ended: Mutex<Vec<Traffic>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    ticket: Mutex<Option<Ticket>>,
+    this: Weak<Hasty>,
+}
+
+impl Engine for Hasty {
+    fn associate(&self, _: u64, layer: Layer, ticket: Ticket) -> Status {
+        if layer == Layer::StreamV4 {
+            *self.ticket.lock().unwrap() = Some(ticket);
+            let this = self.this.upgrade().unwrap();
+            let end = move || {
+                assert!(this.flows.count(ticket, Direction::Inbound, 1, 100, 2));
+                this.delete(ticket, this.at_once);
+            };
+            *self.thread.lock().unwrap() = Some(thread::spawn(end));
+        }
+        Status::SUCCESS
+    }
+    fn remove(&self, _: u64, _: Layer) -> Status {
+        unreachable!("nothing is refused")
+    }
+}
+
+impl Observer for Hasty {
+    fn begun(&self, _: &FlowEntry) {}
+    fn ended(&self, flow: &FlowEntry) {
+        self.ended.lock().unwrap().push(flow.traffic);
+    }
+}
+
+impl Hasty {
+    fn delete(&self, ticket: Ticket, associations: &[Association]) {
+        for association in associations {
+            assert!(self.flows.deleted(ticket, *association, self));
+        }
+    }
+}
+
+#[test]
+fn the_last_to_let_go_sees_all_that_was_counted() {
+    const ALL: &[Association] = &Association::of(6);
+    for (name, at_once, later) in [("publisher", ALL, &ALL[..0]), ("engine's other thread", &ALL[..1], &ALL[1..])] {
+        explore(&format!("count and end, against the {name}"), Some(2), move || {
+            let hasty = Arc::new_cyclic(|this| Hasty {
+                flows: Flows::new(Places::new(1)),
+                at_once,
+                ended: Mutex::default(),
+                thread: Mutex::default(),
+                ticket: Mutex::default(),
+                this: Weak::clone(this),
+            });
+            let endpoints = Endpoints { protocol: 6, ip_version: 4, ..Endpoints::default() };
+            hasty.flows.establish(&*hasty, &*hasty, 7, &endpoints, 1).unwrap();
+            let ticket = hasty.ticket.lock().unwrap().unwrap();
+            hasty.delete(ticket, later);
+            let counting = hasty.thread.lock().unwrap().take();
+            counting.unwrap().join().unwrap();
+            let traffic = Traffic { packets: [1, 0], bytes: [100, 0], payload: [0; 2], first: 1, last: 2 };
+            assert_eq!(*hasty.ended.lock().unwrap(), [traffic]);
         });
     }
 }

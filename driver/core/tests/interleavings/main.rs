@@ -16,6 +16,7 @@
 //! | a flow is established, ends by itself, and the driver leaves | 3 | 3 | 86558 |
 //! | the same, with each documented status of a refusal, and an undocumented one, at each layer | 3 | 3 | 10355, 3811, 53 |
 //! | the same, refused at the last layer, and a removal fails | 3 | 3 | 28209 |
+//! | a packet is counted and contexts end, against the publisher, against another end | 2 | 2 | 202, 498 |
 //! | free list of two places: one takes; one takes two and puts one back | 2 | 3 | 3249 |
 //! | free list of one place, of two: two take, one puts back | 3 | 2 | 225, 2344 |
 //! | a slot is read while its flow ends and another takes its place | 2 | 3 | 6698 |
