@@ -1,7 +1,9 @@
 //! The lab as its users see it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::condition::Until;
 use crate::driver::{self, DriverInfo, LoadError, UnloadError, UnloadReport};
 use crate::export;
 use crate::image::{Image, ImageError};
@@ -10,6 +12,7 @@ use crate::kernel::{Config, Kernel, lock};
 use crate::nt::NtStatus;
 use crate::ntos::io::File;
 use crate::report::Violation;
+use crate::schedule;
 use crate::thread;
 
 /// A kernel that runs driver images: a cheap handle, to be cloned and sent about.
@@ -30,7 +33,12 @@ impl Drop for End {
 
 impl Lab {
     pub fn start(config: Config) -> Lab {
-        let kernel = Kernel::new(config);
+        Lab::start_with(config, None)
+    }
+
+    /// With a seed, that schedules the lab's threads.
+    pub(crate) fn start_with(config: Config, seed: Option<u64>) -> Lab {
+        let kernel = Kernel::new(config, seed);
         Lab { _end: Arc::new(End(kernel.clone())), kernel }
     }
 
@@ -46,11 +54,12 @@ impl Lab {
 
     /// Maps an image, resolves its imports and lets it go again, without calling its `DriverEntry`.
     pub fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
-        Image::load("check", image).map(drop)
+        Image::load("check", image, &self.kernel.clock).map(drop)
     }
 
     /// Unloads a driver. With handles open to its devices, that happens when the last is closed.
     pub fn unload(&self, service: &str) -> Result<UnloadReport, UnloadError> {
+        schedule::begins("an unload");
         self.enter(|| driver::unload(&self.kernel, service))
     }
 
@@ -65,6 +74,7 @@ impl Lab {
 
     /// Opens a device by its path, such as `\\.\Postern`.
     pub fn open(&self, path: &str) -> Result<File, NtStatus> {
+        schedule::begins("the opening of a device");
         File::open(&self.kernel, path)
     }
 
@@ -106,6 +116,32 @@ impl Lab {
     /// Takes back every injected fault that has not happened yet.
     pub fn clear_faults(&self) {
         self.kernel.injections.clear();
+    }
+
+    /// Waits for some time, by the lab's clock.
+    pub fn sleep(&self, time: Duration) {
+        self.enter(|| {
+            if !schedule::sleep(time, Until::Time) {
+                std::thread::sleep(time);
+            }
+        });
+    }
+
+    /// Waits until something has become true, which `condition` only looks at: under a schedule, what it does would make others look
+    /// again for what they wait for. False: the lab has stopped before.
+    pub fn wait_until(&self, mut condition: impl FnMut() -> bool) -> bool {
+        self.enter(|| {
+            while !condition() {
+                if self.stopped() {
+                    return false;
+                }
+                if !schedule::pause("a condition of the scenario", Until::Notified) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            schedule::acted();
+            true
+        })
     }
 
     /// Whether a bug check has stopped the lab for good.

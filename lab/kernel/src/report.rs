@@ -26,6 +26,8 @@ pub enum Kind {
     LateCall,
     /// A bad parameter, or a call in a wrong order or state.
     Contract,
+    /// Nobody can go on: a deadlock that a schedule came to.
+    Hang,
     /// The lab stopped as Windows would.
     Bugcheck,
 }
@@ -39,6 +41,7 @@ impl fmt::Display for Kind {
             Kind::Leak => "leak",
             Kind::LateCall => "late call",
             Kind::Contract => "contract",
+            Kind::Hang => "hang",
             Kind::Bugcheck => "bug check",
         })
     }
