@@ -1,4 +1,4 @@
-//! Builds the driver image, so that tests, the lab and the CLI have it.
+//! Builds the driver images, so that tests, the lab and the CLI have it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::{env, fs};
 use anyhow::Context;
 use xwdk::Driver;
 
-/// What the image is made of. Not `driver` as a whole: the driver's target folder is in it.
+/// What the images are made of. Not `driver` as a whole: the drivers' target folders are in it.
 const SOURCES: &[&str] = &[
     "Cargo.toml",
     "driver/core/Cargo.toml",
@@ -21,6 +21,11 @@ const SOURCES: &[&str] = &[
     "driver/kmdf/Cargo.toml",
     "driver/kmdf/build.rs",
     "driver/kmdf/src",
+    "driver/wdm/.cargo",
+    "driver/wdm/Cargo.lock",
+    "driver/wdm/Cargo.toml",
+    "driver/wdm/build.rs",
+    "driver/wdm/src",
     "protocol/Cargo.toml",
     "protocol/src",
     "rust-toolchain.toml",
@@ -29,6 +34,7 @@ const SOURCES: &[&str] = &[
     "xwdk/exports",
     "xwdk/include",
     "xwdk/lib",
+    "xwdk/wdm/Cargo.lock",
     "xwdk/wdk-build",
 ];
 
@@ -48,12 +54,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds the image and keeps a copy: the driver's target folder may be emptied on its own.
+/// Builds the images and keeps copies: a driver's target folder may be emptied on its own.
 fn build(root: &Path) -> anyhow::Result<()> {
-    let image = Driver::kmdf(root).build()?;
     let out_dir = env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
-    let copy = Path::new(&out_dir).join("postern.sys");
-    fs::copy(&image, &copy).with_context(|| format!("cannot copy {} to {}", image.display(), copy.display()))?;
-    println!("cargo::rustc-env=POSTERN_SYS={}", copy.display());
+    for (variable, driver) in [("POSTERN_SYS", Driver::kmdf(root)), ("POSTERN_WDM_SYS", Driver::wdm(root))] {
+        let image = driver.build()?;
+        let copy = Path::new(&out_dir).join(driver.image_name());
+        fs::copy(&image, &copy).with_context(|| format!("cannot copy {} to {}", image.display(), copy.display()))?;
+        println!("cargo::rustc-env={variable}={}", copy.display());
+    }
     Ok(())
 }

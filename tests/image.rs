@@ -1,4 +1,4 @@
-//! `postern.sys` is what the kernel's loader expects of a driver, and asks only for what Windows exports.
+//! `postern.sys` and `postern_wdm.sys` are what the kernel's loader expects of a driver, and ask only for what Windows exports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,67 +12,75 @@ use object::pe::{
     IMAGE_SCN_MEM_WRITE, IMAGE_SUBSYSTEM_NATIVE, ImageNtHeaders64,
 };
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, Import, PeFile64};
-use postern_image::POSTERN_SYS;
+use postern_image::{IMAGES, POSTERN_SYS};
 
 #[test]
-fn image_is_a_native_amd64_image_smaller_than_64_kib() {
-    let pe = image();
-    let headers = pe.nt_headers();
-    assert_eq!(headers.file_header().machine.get(LE), IMAGE_FILE_MACHINE_AMD64);
-    assert_eq!(headers.optional_header().subsystem(), IMAGE_SUBSYSTEM_NATIVE);
-    assert!(POSTERN_SYS.len() < 64 * 1024, "{} bytes", POSTERN_SYS.len());
+fn each_is_a_native_amd64_image_smaller_than_96_kib() {
+    for (name, image) in IMAGES {
+        let pe = parse(image);
+        let headers = pe.nt_headers();
+        assert_eq!(headers.file_header().machine.get(LE), IMAGE_FILE_MACHINE_AMD64, "{name}");
+        assert_eq!(headers.optional_header().subsystem(), IMAGE_SUBSYSTEM_NATIVE, "{name}");
+        assert!(image.len() < 96 * 1024, "{name}: {} bytes", image.len());
+    }
 }
 
 #[test]
-fn image_may_be_loaded_anywhere_and_its_data_is_never_executed() {
-    let pe = image();
-    let headers = pe.nt_headers();
-    let wanted = IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE
-        | IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA
-        | IMAGE_DLLCHARACTERISTICS_NX_COMPAT
-        | IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY;
-    assert_eq!(headers.optional_header().dll_characteristics() & wanted, wanted);
-    let characteristics = headers.file_header().characteristics.get(LE);
-    assert!(!characteristics.contains(IMAGE_FILE_RELOCS_STRIPPED));
-    let relocations = pe.data_directory(IMAGE_DIRECTORY_ENTRY_BASERELOC).expect("relocations");
-    assert!(relocations.size.get(LE) > 0);
+fn each_may_be_loaded_anywhere_and_its_data_is_never_executed() {
+    for (name, image) in IMAGES {
+        let pe = parse(image);
+        let headers = pe.nt_headers();
+        let wanted = IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE
+            | IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA
+            | IMAGE_DLLCHARACTERISTICS_NX_COMPAT
+            | IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY;
+        assert_eq!(headers.optional_header().dll_characteristics() & wanted, wanted, "{name}");
+        let characteristics = headers.file_header().characteristics.get(LE);
+        assert!(!characteristics.contains(IMAGE_FILE_RELOCS_STRIPPED), "{name}");
+        let relocations = pe.data_directory(IMAGE_DIRECTORY_ENTRY_BASERELOC).expect(name);
+        assert!(relocations.size.get(LE) > 0, "{name}");
+    }
 }
 
 #[test]
 fn no_section_is_writable_and_executable() {
-    for section in image().section_table().iter() {
-        let both = IMAGE_SCN_MEM_WRITE | IMAGE_SCN_MEM_EXECUTE;
-        let characteristics = section.characteristics.get(LE);
-        assert_ne!(characteristics & both, both, "{}", String::from_utf8_lossy(&section.name));
+    for (name, image) in IMAGES {
+        for section in parse(image).section_table().iter() {
+            let both = IMAGE_SCN_MEM_WRITE | IMAGE_SCN_MEM_EXECUTE;
+            let characteristics = section.characteristics.get(LE);
+            assert_ne!(characteristics & both, both, "{name}: {}", String::from_utf8_lossy(&section.name));
+        }
     }
 }
 
 #[test]
 fn header_checksum_is_right() {
-    let headers_at = u32::from_le_bytes(POSTERN_SYS[0x3C..0x40].try_into().unwrap()) as usize;
-    let checksum_at = headers_at + 4 + 20 + 64;
-    // The sum of all 16-bit words but the checksum's own, carries added back, plus the length (imagehlp's CheckSumMappedFile).
-    let mut sum = 0u32;
-    for (index, word) in POSTERN_SYS.chunks(2).enumerate() {
-        if !(checksum_at..checksum_at + 4).contains(&(index * 2)) {
-            sum += u32::from(word[0]) | u32::from(*word.get(1).unwrap_or(&0)) << 8;
-            sum = (sum & 0xFFFF) + (sum >> 16);
+    for (name, image) in IMAGES {
+        let headers_at = u32::from_le_bytes(image[0x3C..0x40].try_into().unwrap()) as usize;
+        let checksum_at = headers_at + 4 + 20 + 64;
+        // The sum of all 16-bit words but the checksum's own, carries added back, plus the length (imagehlp's CheckSumMappedFile).
+        let mut sum = 0u32;
+        for (index, word) in image.chunks(2).enumerate() {
+            if !(checksum_at..checksum_at + 4).contains(&(index * 2)) {
+                sum += u32::from(word[0]) | u32::from(*word.get(1).unwrap_or(&0)) << 8;
+                sum = (sum & 0xFFFF) + (sum >> 16);
+            }
         }
+        let expected = sum + image.len() as u32;
+        assert_eq!(parse(image).nt_headers().optional_header().check_sum(), expected, "{name}");
     }
-    let expected = sum + POSTERN_SYS.len() as u32;
-    assert_eq!(image().nt_headers().optional_header().check_sum(), expected);
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "the WDK's entry point calls a function that binds")]
-fn entry_point_binds_to_the_framework() {
-    let (_, _, bind_slot) = imports()
+fn the_kmdf_images_entry_point_binds_to_the_framework() {
+    let (_, _, bind_slot) = imports(POSTERN_SYS)
         .into_iter()
         .find(|(module, name, _)| module == "wdfldr.sys" && name == "WdfVersionBind")
         .expect("WdfVersionBind from wdfldr.sys");
 
     // The function at the entry point: its end is in the exception table, three words a function.
-    let pe = image();
+    let pe = parse(POSTERN_SYS);
     let entry = pe.nt_headers().optional_header().address_of_entry_point();
     let table = pe.data_directory(IMAGE_DIRECTORY_ENTRY_EXCEPTION).expect("unwind data");
     let begin = table.virtual_address.get(LE);
@@ -111,27 +119,33 @@ fn every_import_is_exported_by_windows() {
             .collect();
         exports.insert(list.file_stem().unwrap().to_str().unwrap().to_owned(), names);
     }
-    for (module, name, _) in imports() {
-        let known = exports.get(&module).is_some_and(|names| names.contains(&name));
-        assert!(known, "{name} from {module}");
+    for (image_name, image) in IMAGES {
+        for (module, name, _) in imports(image) {
+            let known = exports.get(&module).is_some_and(|names| names.contains(&name));
+            assert!(known, "{image_name}: {name} from {module}");
+        }
     }
 }
 
 #[test]
-fn image_imports_from_the_modules_of_a_callout_driver_and_no_other() {
-    let modules: BTreeSet<String> = imports().into_iter().map(|(module, ..)| module).collect();
-    let expected = ["fwpkclnt.sys", "ntoskrnl.exe", "wdfldr.sys"];
-    assert_eq!(modules, expected.map(str::to_owned).into());
+fn each_imports_from_the_modules_of_its_driver_model_and_no_other() {
+    let expected: [&[&str]; 2] =
+        [&["fwpkclnt.sys", "ndis.sys", "ntoskrnl.exe", "wdfldr.sys"], &["fwpkclnt.sys", "ndis.sys", "ntoskrnl.exe"]];
+    for ((name, image), expected) in IMAGES.into_iter().zip(expected) {
+        let modules: BTreeSet<String> = imports(image).into_iter().map(|(module, ..)| module).collect();
+        let expected = expected.iter().map(|module| (*module).to_owned()).collect();
+        assert_eq!(modules, expected, "{name}");
+    }
 }
 
-fn image() -> PeFile64<'static> {
-    PeFile64::parse(POSTERN_SYS).expect("postern.sys is a 64-bit PE image")
+fn parse(image: &[u8]) -> PeFile64<'_> {
+    PeFile64::parse(image).expect("a 64-bit PE image")
 }
 
 /// Every import: module, name, and the address of its slot in the import address table.
-fn imports() -> Vec<(String, String, u32)> {
+fn imports(image: &[u8]) -> Vec<(String, String, u32)> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let table = image().import_table().unwrap().expect("an import table");
+    let table = parse(image).import_table().unwrap().expect("an import table");
     let mut imports = Vec::new();
     let mut modules = table.descriptors().unwrap();
     while let Some(module) = modules.next().unwrap() {
@@ -149,19 +163,21 @@ fn imports() -> Vec<(String, String, u32)> {
     imports
 }
 
-/// The bytes of the image from `begin` to `end`, addresses relative to its base.
+/// The bytes of `postern.sys` from `begin` to `end`, addresses relative to its base.
 fn bytes_at(begin: u32, end: u32) -> &'static [u8] {
-    let bytes = image().section_table().pe_data_at(POSTERN_SYS, begin).expect("an address in a section");
+    let bytes = parse(POSTERN_SYS).section_table().pe_data_at(POSTERN_SYS, begin).expect("an address in a section");
     &bytes[..(end - begin) as usize]
 }
 
 #[test]
 fn the_devices_security_descriptor_names_system_and_administrators_alone() {
     let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
-    let count = |text: &str| {
-        let wanted = utf16(text);
-        POSTERN_SYS.windows(wanted.len()).filter(|bytes| *bytes == wanted).count()
-    };
-    assert_eq!(count("D:P(A;;GA;;;SY)(A;;GA;;;BA)\0"), 1);
-    assert_eq!(count("D:P"), 1, "another descriptor is in the image");
+    for (name, image) in IMAGES {
+        let count = |text: &str| {
+            let wanted = utf16(text);
+            image.windows(wanted.len()).filter(|bytes| *bytes == wanted).count()
+        };
+        assert_eq!(count("D:P(A;;GA;;;SY)(A;;GA;;;BA)\0"), 1, "{name}");
+        assert_eq!(count("D:P"), 1, "another descriptor is in {name}");
+    }
 }

@@ -35,7 +35,7 @@ pub const ANSWER: u32 = control_code(5, FILE_READ_DATA | FILE_WRITE_DATA);
 /// Input: [`ApplicationRequest`]. Output: the program's path, UTF-16 without a terminator. `STATUS_NOT_FOUND` for an unknown id.
 pub const GET_APPLICATION: u32 = control_code(6, FILE_READ_DATA);
 /// Input: [`WatchRequest`]. Output: [`WatchHeader`], then [`Event`] records. The request waits in the driver until there is an
-/// event; it can be cancelled, and is when its handle is closed.
+/// event; it can be cancelled, and is when its handle is closed. `STATUS_QUOTA_EXCEEDED` if [`WATCHERS`] requests wait already.
 pub const WATCH: u32 = control_code(7, FILE_READ_DATA);
 
 /// Which driver this is.
@@ -220,6 +220,9 @@ pub struct WatchRequest {
 
 /// [`WatchRequest::from`] of the first request: whatever happens from now on. It is answered at once, without events.
 pub const WATCH_FROM_NOW: u64 = u64::MAX;
+
+/// How many [`WATCH`] requests may wait at once.
+pub const WATCHERS: u32 = 64;
 
 /// For how many seconds after a [`WATCH`] request has been answered events are still recorded for the next one.
 pub const WATCH_LEASE_SECONDS: u32 = 10;

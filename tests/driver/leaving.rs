@@ -76,6 +76,7 @@ fn the_driver_leaves_whatever_else_fails_on_the_way_out() {
         "FwpmEngineClose0",
         "FwpmBfeStateUnsubscribeChanges0",
         "EtwUnregister",
+        "FwpsInjectionHandleDestroy0",
     ] {
         for status in STATUSES {
             load(&lab);
@@ -207,9 +208,14 @@ fn the_receipt_lists_what_was_begun_and_ended() {
         "postern: receipt: complete",
         "postern: receipt: callouts: 42 registered = 42 unregistered",
         "postern: receipt: filters: 14 added = 14 deleted",
-        "postern: receipt: sessions: 1 opened = 1 closed",
+        "postern: receipt: sessions: 2 opened = 2 closed",
         "postern: receipt: subscriptions: 1 made = 1 ended",
-        "postern: receipt: memory: 1 allocated = 1 freed",
+        "postern: receipt: flow contexts: 3 associated = 3 deleted",
+        "postern: receipt: flows: 1 begun = 1 ended",
+        "postern: receipt: threads: 1 started = 1 ended",
+        "postern: receipt: timers: 1 started = 1 stopped",
+        "postern: receipt: injection handles: 1 created = 1 destroyed",
+        "postern: receipt: memory: 4 allocated = 4 freed",
     ] {
         assert!(log.contains(line), "no {line:?} in\n{log}");
     }

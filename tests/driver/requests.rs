@@ -1,6 +1,6 @@
 //! The driver's device.
 
-use postern_lab::Lab;
+use postern_lab::{Lab, NtStatus};
 use postern_protocol::callout::{COUNT, Callout};
 use postern_protocol::ioctl::{self, CalloutEntry, ListHeader, ListRequest, StatisticsEntry, Version};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -59,7 +59,7 @@ fn malformed_requests_are_refused_and_harmless() {
     let list = ListRequest { protocol: postern_protocol::VERSION, first: 0 };
     let beyond = ListRequest { first: COUNT as u32 + 1, ..list };
     let other_version = ListRequest { protocol: postern_protocol::version(9, 0), ..list };
-    let refusals: [(u32, &[u8], usize, u32); 9] = [
+    let refusals: [(u32, &[u8], usize, u32); 12] = [
         (ioctl::GET_VERSION, &[1], 64, invalid_parameter),
         (ioctl::GET_VERSION, &[], 0, buffer_too_small),
         (ioctl::GET_VERSION, &[], 11, buffer_too_small),
@@ -69,11 +69,26 @@ fn malformed_requests_are_refused_and_harmless() {
         (ioctl::LIST_CALLOUTS, other_version.as_bytes(), 4096, 0xC000_0059),
         (ioctl::LIST_CALLOUTS, list.as_bytes(), 20, buffer_too_small),
         (0x0012_7FFC, &[], 64, invalid_device_request),
+        // The same function with each method whose buffers are not the system's.
+        (ioctl::LIST_CALLOUTS | 1, list.as_bytes(), 4096, invalid_device_request),
+        (ioctl::LIST_CALLOUTS | 2, list.as_bytes(), 4096, invalid_device_request),
+        (ioctl::LIST_CALLOUTS | 3, list.as_bytes(), 4096, invalid_device_request),
     ];
     for (code, input, room, status) in refusals {
         let refused = device.device_io_control(code, input, room).unwrap_err();
         assert_eq!(refused.0 as u32, status, "{code:#x}, {} bytes in, {room} out", input.len());
     }
+    drop(device);
+    unload(&lab);
+}
+
+#[test]
+fn reading_and_writing_are_no_requests_of_the_driver() {
+    let lab = lab_with_driver();
+    let device = lab.open(postern_protocol::DEVICE_PATH).unwrap();
+    let invalid_device_request = NtStatus(0xC000_0010_u32 as i32);
+    assert_eq!(device.read(16), Err(invalid_device_request));
+    assert_eq!(device.write(&[0; 16]), Err(invalid_device_request));
     drop(device);
     unload(&lab);
 }

@@ -1,8 +1,9 @@
 //! `DriverEntry`, and what is left when it fails.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postern_engine::objects::Callout;
+use postern_engine::objects::{Action, Callout, DisplayData, Provider};
 use postern_image::POSTERN_SYS;
 use postern_lab::{Config, Decision, Fault, Lab, NtStatus, Occurrences};
 use postern_protocol::callout::{COUNT, Layer, Role};
@@ -31,42 +32,64 @@ fn the_driver_adds_its_own_objects() {
 #[test]
 fn a_second_load_is_refused_and_the_first_stays() {
     let lab = lab_with_driver();
-    assert!(lab.load(SERVICE, POSTERN_SYS).is_err());
-    let error = lab.load("another", POSTERN_SYS).unwrap_err();
+    assert!(lab.load(SERVICE, IMAGE).is_err());
+    let error = lab.load("another", IMAGE).unwrap_err();
     assert!(lab.debug_log().iter().any(|line| line.contains("failed")), "{error}");
     assert_eq!(connect(&mut lab.traffic(), "192.0.2.7:443").decision, Decision::Permit);
     assert_eq!(statistics(&lab, connect_callout(Role::Monitor)).0, 1);
     unload(&lab);
 }
 
-/// Kernel functions that `DriverEntry` calls and that can fail, and how often it calls them.
-const FALLIBLE: [(&str, u64); 17] = [
-    ("WdfDriverCreate", 1),
-    ("WdfControlDeviceInitAllocate", 1),
-    ("WdfDeviceInitAssignName", 1),
-    ("WdfDeviceCreate", 1),
-    ("WdfIoQueueCreate", 1),
-    ("WdfDeviceCreateSymbolicLink", 1),
-    ("ExAllocatePool2", 1),
-    ("IoAllocateWorkItem", 2),
-    ("FwpmBfeStateSubscribeChanges0", 1),
-    ("FwpsCalloutRegister3", COUNT as u64),
-    ("FwpmEngineOpen0", 1),
-    ("FwpmTransactionBegin0", 1),
-    ("FwpmProviderAdd0", 1),
-    ("FwpmSubLayerAdd0", 1),
-    ("FwpmCalloutAdd0", Layer::ALL.len() as u64),
-    ("FwpmFilterAdd0", Layer::ALL.len() as u64),
-    ("FwpmTransactionCommit0", 1),
-];
+/// Kernel functions that `DriverEntry` calls and that can fail, and the calls that make it fail.
+fn fallible() -> Vec<(&'static str, RangeInclusive<u64>)> {
+    let mut fallible = vec![
+        ("ExAllocatePool2", 1..=1),
+        ("IoAllocateWorkItem", 1..=2),
+        ("PsCreateSystemThread", 1..=1),
+        ("ObReferenceObjectByHandle", 1..=1),
+        ("NdisAllocateNetBufferListPool", 1..=1),
+        ("FwpsInjectionHandleCreate0", 1..=1),
+        ("FwpmBfeStateSubscribeChanges0", 1..=1),
+        ("FwpsCalloutRegister3", 1..=COUNT as u64),
+        ("FwpmEngineOpen0", 1..=2),
+        ("FwpmTransactionBegin0", 1..=2),
+        ("FwpmFilterCreateEnumHandle0", 1..=1),
+        ("FwpmFilterEnum0", 1..=1),
+        ("FwpmCalloutCreateEnumHandle0", 1..=1),
+        ("FwpmCalloutEnum0", 1..=1),
+        ("FwpmSubLayerCreateEnumHandle0", 1..=1),
+        ("FwpmSubLayerEnum0", 1..=1),
+        ("FwpmProviderDeleteByKey0", 1..=1),
+        ("FwpmProviderAdd0", 1..=1),
+        ("FwpmSubLayerAdd0", 1..=1),
+        ("FwpmCalloutAdd0", 1..=Layer::ALL.len() as u64),
+        ("FwpmFilterAdd0", 1..=Layer::ALL.len() as u64),
+        ("FwpmTransactionCommit0", 1..=2),
+    ];
+    fallible.extend(if IMAGE == POSTERN_SYS {
+        vec![
+            ("WdfDriverCreate", 1..=1),
+            ("WdfControlDeviceInitAllocate", 1..=1),
+            ("WdfDeviceInitAssignName", 1..=1),
+            ("WdfDeviceCreate", 1..=1),
+            ("WdfIoQueueCreate", 1..=2),
+            ("WdfWaitLockCreate", 1..=1),
+            ("WdfDeviceCreateSymbolicLink", 1..=1),
+        ]
+    } else {
+        // The first two look for ETW.
+        vec![("MmGetSystemRoutineAddress", 3..=3), ("IoCreateDeviceSecure", 1..=1), ("IoCreateSymbolicLink", 1..=1)]
+    });
+    fallible
+}
 
 #[test]
 fn a_start_that_fails_at_any_step_leaves_nothing_behind() {
-    for (function, calls) in FALLIBLE {
-        for call in 1..=calls {
+    for (function, calls) in fallible() {
+        for call in calls {
             let lab = lab();
             fail(&lab, function, Occurrences::Nth(call), 0xC000_009A);
-            let error = under_traffic(&lab, || lab.load(SERVICE, POSTERN_SYS)).err();
+            let error = under_traffic(&lab, || lab.load(SERVICE, IMAGE)).err();
             assert!(error.is_some(), "the start succeeded although {function}, call {call}, failed");
             assert!(lab.drivers().is_empty());
             assert_clean(&lab);
@@ -79,10 +102,35 @@ fn a_start_that_fails_at_any_step_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_device_cannot_be_opened_before_the_start_is_complete() {
+    let lab = lab();
+    // The start waits for this transaction in its last step.
+    let session = session(&lab);
+    lab.engine().transaction_begin(session, false).unwrap();
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(|| load(&lab));
+        wait_until(|| lab.debug_log().iter().any(|line| line.contains("registered 42 callouts")));
+        let opened = lab.open(postern_protocol::DEVICE_PATH).map(drop);
+        let loaded = loading.is_finished();
+        lab.engine().transaction_abort(session).unwrap();
+        assert!(!loaded, "the start was complete");
+        assert_eq!(opened, Err(NtStatus(0xC000_000E_u32 as i32))); // STATUS_NO_SUCH_DEVICE
+    });
+    drop(lab.open(postern_protocol::DEVICE_PATH).unwrap());
+    unload(&lab);
+}
+
+#[test]
 fn a_log_without_etw_is_no_reason_to_fail() {
-    for function in ["EtwRegister", "MmGetSystemRoutineAddress", "EtwWriteString"] {
+    for (function, occurrences) in [
+        ("EtwRegister", Occurrences::Always),
+        // `DriverEntry` looks for two functions of ETW.
+        ("MmGetSystemRoutineAddress", Occurrences::Nth(1)),
+        ("MmGetSystemRoutineAddress", Occurrences::Nth(2)),
+        ("EtwWriteString", Occurrences::Always),
+    ] {
         let lab = lab();
-        fail(&lab, function, Occurrences::Always, 0xC000_009A);
+        fail(&lab, function, occurrences, 0xC000_009A);
         load(&lab);
         unload(&lab);
     }
@@ -159,4 +207,58 @@ fn a_driver_leaves_whether_bfe_runs_or_not() {
         lab.set_bfe_running(!bfe_running);
         unload(&lab);
     }
+}
+
+/// Adds the driver's provider, and a filter that carries its key, as an earlier driver might have left them. Returns the filter's id.
+fn leave_stale_objects(lab: &Lab) -> u64 {
+    let session = session(lab);
+    let provider = Provider {
+        key: driver_provider(),
+        display: DisplayData { name: "stale".into(), description: String::new() },
+        persistent: false,
+        data: Vec::new(),
+        service_name: None,
+    };
+    lab.engine().provider_add(session, provider).unwrap();
+    let mut stale = filter("stale", Action::Block);
+    stale.provider = Some(driver_provider());
+    lab.engine().filter_add(session, stale).unwrap()
+}
+
+#[test]
+fn what_an_earlier_driver_has_left_behind_is_deleted() {
+    let lab = lab();
+    // Objects of others stay, however many there are before the stale one.
+    let session = session(&lab);
+    for _ in 0..150 {
+        lab.engine().filter_add(session, filter("of somebody else", Action::Permit)).unwrap();
+    }
+    leave_stale_objects(&lab);
+    load(&lab);
+    assert_eq!(own_filters(&lab), Layer::ALL.len());
+    let log = lab.debug_log().join("\n");
+    assert!(log.contains("postern: deleted 2 stale objects of our provider"), "{log}");
+    assert_eq!(connect(&mut lab.traffic(), "192.0.2.7:443").decision, Decision::Permit);
+    unload(&lab);
+    let others =
+        lab.engine().read(|engine| engine.view(None).filters().filter(|filter| filter.provider.is_none()).count());
+    assert_eq!(others.unwrap(), 150);
+}
+
+#[test]
+fn what_cannot_be_deleted_is_listed_and_refuses_the_start() {
+    let lab = lab();
+    let id = leave_stale_objects(&lab);
+    let key = lab.engine().read(|engine| engine.view(None).filters().find(|filter| filter.id == id).unwrap().key);
+    fail(&lab, "FwpmFilterDeleteByKey0", Occurrences::Always, 0xC022_000A);
+    assert!(lab.load(SERVICE, POSTERN_SYS).is_err());
+    let log = lab.debug_log().join("\n");
+    let line = format!("postern: stale filter {{{}}} cannot be deleted: STATUS_FWP_IN_USE", key.unwrap());
+    assert!(log.contains(&line), "{line} is not in\n{log}");
+    assert_eq!(receipts(&lab), 1, "{log}");
+    assert_eq!(own_filters(&lab), 1, "the transaction was not undone");
+    assert!(lab.violations().is_empty(), "{:?}", lab.violations());
+    lab.clear_faults();
+    load(&lab);
+    unload(&lab);
 }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Sublayer, Weight};
 use postern_engine::{SessionId, layers};
-use postern_image::POSTERN_SYS;
 use postern_lab::{Config, Connection, Direction, Lab, Outcome, Packet, Traffic};
 use postern_protocol::callout::{self, Role};
 use uuid::Uuid;
+
+pub use crate::IMAGE;
 
 pub const SERVICE: &str = postern_protocol::SERVICE_NAME;
 
@@ -25,7 +26,7 @@ pub fn lab_with_driver() -> Lab {
 }
 
 pub fn load(lab: &Lab) {
-    lab.load(SERVICE, POSTERN_SYS).unwrap_or_else(|error| panic!("{error}\n{}", lab.debug_log().join("\n")));
+    lab.load(SERVICE, IMAGE).unwrap_or_else(|error| panic!("{error}\n{}", lab.debug_log().join("\n")));
 }
 
 /// Unloads the driver, and asserts that it left cleanly and gave a full receipt.
@@ -132,8 +133,8 @@ fn make_traffic(lab: &Lab, flows: &Barrier, stop: &AtomicBool) {
 /// Adds filters that lead all traffic to callouts of the driver, whether it is there or not: they outlive it.
 fn add_filters_for_all_traffic(lab: &Lab) {
     let session = session(lab);
-    for layer in callout::Layer::ALL {
-        let callout = add_callout_object(lab, session, callout::Callout { role: Role::Permit, layer });
+    for layer in Role::Permit.layers() {
+        let callout = add_callout_object(lab, session, callout::Callout { role: Role::Permit, layer: *layer });
         let mut leads = filter("leads to the driver", Action::CalloutTerminating(callout));
         leads.layer = Uuid::from_u128(layer.key());
         leads.flags = FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED;

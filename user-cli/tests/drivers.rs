@@ -45,29 +45,31 @@ fn a_driver_that_is_not_loaded_cannot_be_unloaded() {
 }
 
 #[test]
-fn a_driver_is_loaded_asked_and_unloaded_with_a_receipt() {
-    let lab = Lab::started();
-    assert!(lab.ok(&["driver", "load"]).contains("loaded postern at 0x"));
-    let again = lab.run(&["driver", "load"]);
-    assert_eq!(again.code, 1);
-    assert!(again.err.contains("a driver is loaded as postern already"), "{again:?}");
+fn a_driver_of_either_model_is_loaded_asked_and_unloaded_with_a_receipt() {
+    for load in [&["driver", "load"][..], &["driver", "load", "--model", "wdm"]] {
+        let lab = Lab::started();
+        assert!(lab.ok(load).contains("loaded postern at 0x"));
+        let again = lab.run(&["driver", "load"]);
+        assert_eq!(again.code, 1);
+        assert!(again.err.contains("a driver is loaded as postern already"), "{again:?}");
 
-    let status = lab.json(&["driver", "status", "POSTERN"]);
-    assert_eq!(status["loaded"], true);
-    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
-    let callouts = status["callouts"].as_array().unwrap();
-    assert_eq!(callouts.len(), postern_protocol::callout::COUNT);
-    assert!(callouts.iter().all(|callout| callout["id"] != 0));
+        let status = lab.json(&["driver", "status", "POSTERN"]);
+        assert_eq!(status["loaded"], true);
+        assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+        let callouts = status["callouts"].as_array().unwrap();
+        assert_eq!(callouts.len(), postern_protocol::callout::COUNT);
+        assert!(callouts.iter().all(|callout| callout["id"] != 0));
 
-    let unloaded = lab.json(&["driver", "unload"]);
-    assert_eq!(unloaded["registrations"], postern_protocol::callout::COUNT);
-    assert_eq!(unloaded["violations"], json!([]));
-    let receipt = unloaded["receipt"].as_array().unwrap();
-    assert!(receipt.iter().any(|line| line.as_str().unwrap().contains("receipt: complete")), "{receipt:?}");
-    assert_eq!(lab.run(&["driver", "unload"]).code, 1);
-    let state = lab.json(&["state"]);
-    for list in ["providers", "sublayers", "callouts", "filters"] {
-        assert_eq!(state[list], json!([]), "{list}");
+        let unloaded = lab.json(&["driver", "unload"]);
+        assert_eq!(unloaded["registrations"], postern_protocol::callout::COUNT);
+        assert_eq!(unloaded["violations"], json!([]));
+        let receipt = unloaded["receipt"].as_array().unwrap();
+        assert!(receipt.iter().any(|line| line.as_str().unwrap().contains("receipt: complete")), "{receipt:?}");
+        assert_eq!(lab.run(&["driver", "unload"]).code, 1);
+        let state = lab.json(&["state"]);
+        for list in ["providers", "sublayers", "callouts", "filters"] {
+            assert_eq!(state[list], json!([]), "{list}");
+        }
     }
 }
 

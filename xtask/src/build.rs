@@ -7,23 +7,25 @@ use crate::{cargo, say, setup};
 
 /// What a build makes.
 pub struct Products {
-    pub image: PathBuf,
+    pub images: Vec<PathBuf>,
     pub cli: PathBuf,
 }
 
 impl Products {
     /// One line a product, for people and scripts.
     pub fn print(&self) {
-        println!("image: {}", self.image.display());
+        for image in &self.images {
+            println!("image: {}", image.display());
+        }
         println!("cli: {}", self.cli.display());
     }
 }
 
 pub fn build(root: &Path) -> Result<Products> {
     setup::setup(root)?;
-    say("building the driver image: the lab, the CLI and the tests contain it");
-    let image = Driver::kmdf(root).build()?;
+    say("building the driver images: the lab, the CLI and the tests contain them");
+    let images = Driver::all(root).iter().map(Driver::build).collect::<Result<_>>()?;
     cargo(root, &["build", "--release", "--workspace", "--exclude", "xtask"])?;
     let cli = root.join("target/release/postern").with_extension(std::env::consts::EXE_EXTENSION);
-    Ok(Products { image, cli })
+    Ok(Products { images, cli })
 }

@@ -1,8 +1,11 @@
 //! Everything a contributor runs: `cargo xtask <command>`.
 
 mod bench;
+mod broken;
 mod build;
 mod demo;
+mod loom;
+mod sanitize;
 mod setup;
 mod test;
 
@@ -23,9 +26,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what is missing to build the driver image; does nothing where nothing is missing
+    /// Install what is missing to build the driver images; does nothing where nothing is missing
     Setup,
-    /// Build everything; the last lines say where the driver image and the CLI are
+    /// Build everything; the last lines say where the driver images and the CLI are
     Build,
     /// Measure what a classify, a packet, a load and an unload cost; prints a table
     Bench,
@@ -33,7 +36,13 @@ enum Task {
     Demo,
     /// Check formatting and lints, and run every test
     Test,
-    /// Check that the driver's sources compile against the headers of a real WDK
+    /// Run the models of the driver's brain in every interleaving of their threads
+    Loom,
+    /// Run the tests of the portable crates under ThreadSanitizer, AddressSanitizer and Miri
+    Sanitize(sanitize::Arguments),
+    /// Break the driver on purpose, in every way of the catalogue, and see who catches it; writes docs/broken-builds.md
+    Broken(broken::Arguments),
+    /// Check that the drivers' sources compile against the headers of a real WDK
     CheckWdk {
         /// The WDK's content root: the folder that has `Include/10.0.*/km` and `Include/wdf`
         #[arg(env = "WDKContentRoot")]
@@ -49,7 +58,10 @@ fn main() -> ExitCode {
         Task::Bench => bench::bench(&root),
         Task::Demo => demo::demo(&root),
         Task::Test => test::test(&root),
-        Task::CheckWdk { wdk } => Driver::kmdf(&root).check_against(&wdk),
+        Task::Loom => loom::loom(&root),
+        Task::Sanitize(arguments) => sanitize::sanitize(&root, &arguments),
+        Task::Broken(arguments) => broken::broken(&root, &arguments),
+        Task::CheckWdk { wdk } => Driver::all(&root).iter().try_for_each(|driver| driver.check_against(&wdk)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

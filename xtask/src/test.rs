@@ -3,28 +3,39 @@ use std::path::Path;
 use anyhow::Result;
 use xwdk::Driver;
 
-use crate::{cargo, say, setup};
-
-/// The shell's workspace, which the root's does not contain.
-const DRIVER: &str = "driver/kmdf/Cargo.toml";
+use crate::{broken, cargo, sanitize, say, setup};
 
 pub fn test(root: &Path) -> Result<()> {
     setup::setup(root)?;
 
     say("formatting");
     cargo(root, &["fmt", "--all", "--check"])?;
-    cargo(
-        root,
-        &["fmt", "--manifest-path", DRIVER, "--package", "postern-kmdf", "--package", "postern-filtering", "--check"],
-    )?;
+    // `cargo fmt --all` of a driver's workspace would format its dependencies too, which are the root's.
+    for (folder, packages) in
+        [("driver/kmdf", &["postern-kmdf", "postern-filtering"][..]), ("driver/wdm", &["postern-wdm"])]
+    {
+        let manifest = format!("{folder}/Cargo.toml");
+        let mut arguments = vec!["fmt", "--manifest-path", &manifest, "--check"];
+        arguments.extend(packages.iter().flat_map(|package| ["--package", package]));
+        cargo(root, &arguments)?;
+    }
 
-    say("lock file of the driver: a build here uses xwdk/Cargo.lock, a build on Windows this one");
-    cargo(root, &["update", "--workspace", "--locked", "--manifest-path", DRIVER])?;
-    say("lints of the driver");
-    Driver::kmdf(root).clippy()?;
+    say("lock files of the drivers: a build here uses those in xwdk, a build on Windows these");
+    for driver in Driver::all(root) {
+        cargo(driver.folder(), &["update", "--workspace", "--locked"])?;
+    }
+    say("lints of the drivers");
+    for driver in Driver::all(root) {
+        driver.clippy()?;
+    }
     say("lints of everything else");
     cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
 
     say("tests");
-    cargo(root, &["test", "--workspace"])
+    cargo(root, &["test", "--workspace"])?;
+
+    sanitize::sanitize(root, &sanitize::Arguments::COMPILED_IN)?;
+
+    say("a sample of broken builds, which the tests must catch: `cargo xtask broken` tries them all");
+    broken::broken(root, &broken::Arguments::sample())
 }

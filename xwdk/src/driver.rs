@@ -36,12 +36,44 @@ pub struct Driver {
     folder: PathBuf,
     /// The image's name without extension.
     name: &'static str,
+    /// The lock file of builds through `xwdk/cargo.toml`: the drivers' own belong to the registry's `wdk-build`.
+    lock_file: PathBuf,
 }
 
 impl Driver {
     /// `postern.sys`, in the checkout at `root`.
     pub fn kmdf(root: &Path) -> Self {
-        Self { root: root.to_owned(), folder: root.join("driver/kmdf"), name: "postern" }
+        Self {
+            root: root.to_owned(),
+            folder: root.join("driver/kmdf"),
+            name: "postern",
+            lock_file: root.join("xwdk/Cargo.lock"),
+        }
+    }
+
+    /// `postern_wdm.sys`, in the checkout at `root`.
+    pub fn wdm(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            folder: root.join("driver/wdm"),
+            name: "postern_wdm",
+            lock_file: root.join("xwdk/wdm/Cargo.lock"),
+        }
+    }
+
+    /// Every driver of the checkout at `root`.
+    pub fn all(root: &Path) -> [Self; 2] {
+        [Self::kmdf(root), Self::wdm(root)]
+    }
+
+    /// Its workspace, which the root's does not contain.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file name of its image.
+    pub fn image_name(&self) -> String {
+        format!("{}.sys", self.name)
     }
 
     /// Builds the image, and returns where it is.
@@ -49,7 +81,7 @@ impl Driver {
     /// The target folder stays inside the driver's workspace: `wdk-build` looks for the driver's manifest above it.
     pub fn build(&self) -> Result<PathBuf> {
         let mut cargo = self.cargo("build")?;
-        run(cargo.arg("--release")).context("the driver image was not built")?;
+        run(cargo.arg("--release")).with_context(|| format!("{} was not built", self.image_name()))?;
 
         let built = self.folder.join(format!("target/{TARGET}/release/{}.dll", self.name));
         let image = built.with_extension("sys");
@@ -86,7 +118,7 @@ impl Driver {
                 "CFLAGS_x86_64_pc_windows_msvc",
                 format!("-fms-compatibility -fms-extensions -w -ivfsoverlay {}", overlay.display()),
             );
-        run(&mut cargo).context("the driver does not compile against these headers")
+        run(&mut cargo).with_context(|| format!("{} does not compile against these headers", self.image_name()))
     }
 
     /// A cargo command in the driver's workspace: with the WDK on Windows, through `xwdk/cargo.toml` elsewhere.
@@ -108,6 +140,8 @@ impl Driver {
             .arg(command)
             .arg("--config")
             .arg(self.root.join("xwdk/cargo.toml"))
+            .arg("--config")
+            .arg(format!("resolver.lockfile-path={:?}", self.lock_file))
             // The separate lock file and building `core` are unstable features of cargo.
             .env("RUSTC_BOOTSTRAP", "1")
             .envs(parts.environment());

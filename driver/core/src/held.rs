@@ -67,8 +67,10 @@ pub struct Counts {
     pub completed: u64,
 }
 
+/// A tag of zero means free: a table that is a static takes no room in the image.
+#[repr(u8)]
 enum Slot<Op> {
-    Free,
+    Free = 0,
     Waiting {
         id: u64,
         key: Key,
@@ -181,6 +183,11 @@ impl<Op, const N: usize> Held<Op, N> {
             _ => None,
         });
         found.max_by_key(|(newest, _)| *newest).map(|(_, verdict)| verdict)
+    }
+
+    /// Whether an operation with this key waits.
+    pub fn is_waiting(&self, key: &Key) -> bool {
+        self.slots.iter().any(|slot| matches!(slot, Slot::Waiting { key: waiting, .. } if waiting == key))
     }
 
     /// The operations that wait, in no particular order.
@@ -376,6 +383,17 @@ mod tests {
         while let Some(answered) = held.drain() {
             complete(&mut held, Some(answered));
         }
+    }
+
+    #[test]
+    fn an_operation_waits_until_it_is_taken_out() {
+        let mut held = Held::<Pended, 2>::new();
+        held.begin(LAYER, subject(443, 100), Pended::new()).unwrap();
+        assert!(held.is_waiting(&key(443)) && !held.is_waiting(&key(444)));
+        let answered = held.drain();
+        assert!(!held.is_waiting(&key(443)));
+        complete(&mut held, answered);
+        assert!(!held.is_waiting(&key(443)));
     }
 
     #[test]

@@ -1,13 +1,28 @@
 //! Answers to I/O control requests. Every length and every field of a request is checked here.
 
 use postern_protocol::callout::{CALLOUTS, COUNT};
-use postern_protocol::ioctl::{self, CalloutEntry, ListHeader, ListRequest, StatisticsEntry, Version};
+use postern_protocol::ioctl::{
+    self, AnswerRequest, ApplicationRequest, CalloutEntry, FlowEntry, HeldEntry, ListHeader, ListRequest,
+    StatisticsEntry, Verdict, Version, WatchRequest,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::Status;
+use crate::events::Reading;
 
 /// Length of the longest input that a request has.
-pub const LONGEST_INPUT: usize = size_of::<ListRequest>();
+pub const LONGEST_INPUT: usize = {
+    let mut longest = size_of::<ListRequest>();
+    let others = [size_of::<AnswerRequest>(), size_of::<ApplicationRequest>(), size_of::<WatchRequest>()];
+    let mut index = 0;
+    while index < others.len() {
+        if others[index] > longest {
+            longest = others[index];
+        }
+        index += 1;
+    }
+    longest
+};
 
 /// What requests may ask for.
 pub trait Source {
@@ -17,14 +32,27 @@ pub trait Source {
     fn callout_id(&self, index: usize) -> u32;
     /// How often a callout acted, and how often it was passed over.
     fn classified(&self, index: usize) -> (u64, u64);
+    /// A number that the places of all flows are below.
+    fn flow_places(&self) -> u32;
+    /// The flows from `place` on.
+    fn flows(&self, place: u32) -> impl Iterator<Item = FlowEntry>;
+    /// Tells `each` of the operations that wait.
+    fn held(&self, each: &mut dyn FnMut(HeldEntry));
+    /// Answers for an operation; false if it does not wait (any more).
+    fn answer(&self, operation: u64, verdict: Verdict) -> bool;
+    /// Copies a program's path to the beginning of `output` and returns its length, or the length that is needed; `None` if there is no
+    /// such program.
+    fn application(&self, id: u32, output: &mut [u8]) -> Option<Result<usize, usize>>;
+    /// Reads events: [`crate::events::Ring::read`].
+    fn watch(&self, from: u64, output: &mut [u8]) -> Result<Reading, Status>;
 }
 
-/// Answers the request `code`. Returns the number of bytes written to the beginning of `output`.
+/// Answers the request `code`, with so many bytes at the beginning of `output`, or not yet.
 ///
 /// With `METHOD_BUFFERED` input and output share one buffer, so the input is copied before anything is written; the caller
 /// passes it as a slice of its own.
-pub fn answer(code: u32, input: &[u8], output: &mut [u8], source: &impl Source) -> Result<usize, Status> {
-    match code {
+pub fn answer(code: u32, input: &[u8], output: &mut [u8], source: &impl Source) -> Result<Reading, Status> {
+    let length = match code {
         ioctl::GET_VERSION => {
             if !input.is_empty() {
                 return Err(Status::INVALID_PARAMETER);
@@ -48,7 +76,55 @@ pub fn answer(code: u32, input: &[u8], output: &mut [u8], source: &impl Source) 
             let (acted, passed_over) = source.classified(index);
             StatisticsEntry { callout: index as u32, reserved: 0, acted, passed_over }
         }),
+        ioctl::LIST_FLOWS => list_flows(input, output, source),
+        ioctl::LIST_HELD => list_held(input, output, source),
+        ioctl::ANSWER => {
+            let request: AnswerRequest = read(input)?;
+            let verdict = match request.verdict {
+                1 => Verdict::Permit,
+                2 => Verdict::Block,
+                _ => return Err(Status::INVALID_PARAMETER),
+            };
+            if source.answer(request.operation, verdict) { Ok(0) } else { Err(Status::NOT_FOUND) }
+        }
+        ioctl::GET_APPLICATION => {
+            let request: ApplicationRequest = read(input)?;
+            match source.application(request.application, output) {
+                Some(Ok(length)) => Ok(length),
+                Some(Err(_)) => Err(Status::BUFFER_TOO_SMALL),
+                None => Err(Status::NOT_FOUND),
+            }
+        }
+        ioctl::WATCH => return watch(input, output, source),
         _ => Err(Status::INVALID_DEVICE_REQUEST),
+    };
+    length.map(Reading::Answer)
+}
+
+/// Answers a [`ioctl::WATCH`] request, as [`answer`] does; once more, if it had to wait.
+pub fn watch(input: &[u8], output: &mut [u8], source: &impl Source) -> Result<Reading, Status> {
+    let request: WatchRequest = read(input)?;
+    if request.reserved != 0 {
+        return Err(Status::INVALID_PARAMETER);
+    }
+    source.watch(request.from, output)
+}
+
+/// A request that begins with the caller's version.
+fn read<R: FromBytes>(input: &[u8]) -> Result<R, Status> {
+    let request = R::read_from_bytes(input).map_err(|_| Status::INVALID_PARAMETER)?;
+    let protocol = u32::read_from_prefix(input).map_or(0, |(protocol, _)| protocol);
+    if protocol >> 16 != postern_protocol::VERSION >> 16 {
+        return Err(Status::REVISION_MISMATCH);
+    }
+    Ok(request)
+}
+
+/// How many entries fit behind a list's header; at least one must.
+fn room_for<E>(output: &[u8]) -> Result<usize, Status> {
+    match output.len().checked_sub(size_of::<ListHeader>()).map(|room| room / size_of::<E>()) {
+        None | Some(0) => Err(Status::BUFFER_TOO_SMALL),
+        Some(entries) => Ok(entries),
     }
 }
 
@@ -58,26 +134,57 @@ fn list<E: IntoBytes + Immutable>(
     output: &mut [u8],
     entry: impl Fn(usize) -> E,
 ) -> Result<usize, Status> {
-    let request = ListRequest::read_from_bytes(input).map_err(|_| Status::INVALID_PARAMETER)?;
-    if request.protocol >> 16 != postern_protocol::VERSION >> 16 {
-        return Err(Status::REVISION_MISMATCH);
-    }
+    let request: ListRequest = read(input)?;
     let first = request.first as usize;
     if first > COUNT {
         return Err(Status::INVALID_PARAMETER);
     }
-    let room = output.len().checked_sub(size_of::<ListHeader>()).ok_or(Status::BUFFER_TOO_SMALL)?;
-    let count = (COUNT - first).min(room / size_of::<E>());
-    if count == 0 && first < COUNT {
-        return Err(Status::BUFFER_TOO_SMALL);
+    if first == COUNT {
+        return finish::<E>(output, COUNT, first, 0);
     }
-    let header =
-        ListHeader { total: COUNT as u32, first: first as u32, count: count as u32, entry_size: size_of::<E>() as u32 };
-    let mut length = put(output, 0, &header)?;
+    let count = (COUNT - first).min(room_for::<E>(output)?);
+    let mut length = size_of::<ListHeader>();
     for index in first..first + count {
         length = put(output, length, &entry(index))?;
     }
-    Ok(length)
+    finish::<E>(output, COUNT, first, count)
+}
+
+/// Flows come and go, so a place beyond the table is no mistake.
+fn list_flows(input: &[u8], output: &mut [u8], source: &impl Source) -> Result<usize, Status> {
+    let request: ListRequest = read(input)?;
+    let room = room_for::<FlowEntry>(output)?;
+    let mut count = 0;
+    let mut length = size_of::<ListHeader>();
+    for flow in source.flows(request.first).take(room) {
+        length = put(output, length, &flow)?;
+        count += 1;
+    }
+    finish::<FlowEntry>(output, source.flow_places() as usize, request.first as usize, count)
+}
+
+fn list_held(input: &[u8], output: &mut [u8], source: &impl Source) -> Result<usize, Status> {
+    let request: ListRequest = read(input)?;
+    let first = request.first as usize;
+    let room = room_for::<HeldEntry>(output)?;
+    let (mut total, mut count) = (0, 0);
+    let mut length = Ok(size_of::<ListHeader>());
+    source.held(&mut |held| {
+        if total >= first && count < room {
+            length = length.and_then(|length| put(output, length, &held));
+            count += 1;
+        }
+        total += 1;
+    });
+    length?;
+    finish::<HeldEntry>(output, total, first, count)
+}
+
+/// Puts the header in front of a list's entries, and returns the length of both.
+fn finish<E>(output: &mut [u8], total: usize, first: usize, count: usize) -> Result<usize, Status> {
+    let header =
+        ListHeader { total: total as u32, first: first as u32, count: count as u32, entry_size: size_of::<E>() as u32 };
+    Ok(put(output, 0, &header)? + count * size_of::<E>())
 }
 
 /// Writes a value at an offset and returns the offset after it.
@@ -106,11 +213,51 @@ mod tests {
         fn classified(&self, index: usize) -> (u64, u64) {
             (index as u64 * 10, index as u64)
         }
+        fn flow_places(&self) -> u32 {
+            100
+        }
+        fn flows(&self, place: u32) -> impl Iterator<Item = FlowEntry> {
+            [3, 7, 50].into_iter().filter(move |at| *at >= place).map(|at| FlowEntry {
+                flow: u64::from(at) * 11,
+                place: at,
+                ..FlowEntry::default()
+            })
+        }
+        fn held(&self, each: &mut dyn FnMut(HeldEntry)) {
+            for operation in 1..=3 {
+                each(HeldEntry {
+                    operation,
+                    filter_id: 70_000,
+                    remaining_ms: 1000,
+                    otherwise: Verdict::Block as u8,
+                    reserved: [0; 3],
+                    endpoints: Default::default(),
+                });
+            }
+        }
+        fn answer(&self, operation: u64, verdict: Verdict) -> bool {
+            operation == 2 && verdict == Verdict::Permit
+        }
+        fn application(&self, id: u32, output: &mut [u8]) -> Option<Result<usize, usize>> {
+            let path = b"S\0y\0s\0";
+            (id == 1).then(|| match output.get_mut(..path.len()) {
+                Some(place) => {
+                    place.copy_from_slice(path);
+                    Ok(path.len())
+                }
+                None => Err(path.len()),
+            })
+        }
+        fn watch(&self, from: u64, _output: &mut [u8]) -> Result<Reading, Status> {
+            if from == 9 { Ok(Reading::NothingYet) } else { Ok(Reading::Answer(0)) }
+        }
     }
 
     fn ask(code: u32, input: &[u8], room: usize) -> Result<Vec<u8>, Status> {
         let mut output = vec![0xEE; room];
-        let length = answer(code, input, &mut output, &Numbers)?;
+        let Reading::Answer(length) = answer(code, input, &mut output, &Numbers)? else {
+            panic!("the request waits");
+        };
         assert!(output[length..].iter().all(|byte| *byte == 0xEE), "wrote beyond what it said");
         output.truncate(length);
         Ok(output)
@@ -189,5 +336,96 @@ mod tests {
         }
         let long = [fine.as_slice(), &[0]].concat();
         assert_eq!(ask(ioctl::GET_STATISTICS, &long, 4096), Err(Status::INVALID_PARAMETER));
+    }
+
+    const OURS: u32 = postern_protocol::VERSION;
+
+    #[test]
+    fn flows_are_listed_from_a_place_on_as_many_as_fit() {
+        let room = size_of::<ListHeader>() + 2 * size_of::<FlowEntry>() + 5;
+        let places = |first| {
+            let answer = ask(ioctl::LIST_FLOWS, &request(OURS, first), room).unwrap();
+            let (header, flows) = entries::<FlowEntry>(&answer);
+            assert_eq!((header.total, header.first, header.count as usize), (100, first, flows.len()));
+            flows.iter().map(|flow| flow.place).collect::<Vec<_>>()
+        };
+        assert_eq!(places(0), [3, 7]);
+        assert_eq!(places(8), [50]);
+        assert!(places(51).is_empty());
+        assert!(places(u32::MAX).is_empty());
+    }
+
+    #[test]
+    fn held_operations_are_listed_in_pieces() {
+        let room = size_of::<ListHeader>() + 2 * size_of::<HeldEntry>();
+        let operations = |first| {
+            let answer = ask(ioctl::LIST_HELD, &request(OURS, first), room).unwrap();
+            let (header, held) = entries::<HeldEntry>(&answer);
+            assert_eq!((header.total, header.first, header.count as usize), (3, first, held.len()));
+            held.iter().map(|held| held.operation).collect::<Vec<_>>()
+        };
+        assert_eq!(operations(0), [1, 2]);
+        assert_eq!(operations(2), [3]);
+        assert!(operations(9).is_empty());
+    }
+
+    #[test]
+    fn an_answer_names_an_operation_that_waits_and_a_verdict() {
+        let say = |operation, verdict| {
+            let request = AnswerRequest { protocol: OURS, verdict, operation };
+            ask(ioctl::ANSWER, request.as_bytes(), 0)
+        };
+        assert_eq!(say(2, Verdict::Permit as u32), Ok(Vec::new()));
+        assert_eq!(say(3, Verdict::Permit as u32), Err(Status::NOT_FOUND));
+        for verdict in [0, 3, u32::MAX] {
+            assert_eq!(say(2, verdict), Err(Status::INVALID_PARAMETER));
+        }
+    }
+
+    #[test]
+    fn a_program_is_told_by_its_number() {
+        let say = |application, room| {
+            let request = ApplicationRequest { protocol: OURS, application };
+            ask(ioctl::GET_APPLICATION, request.as_bytes(), room)
+        };
+        assert_eq!(say(1, 64).unwrap(), b"S\0y\0s\0");
+        assert_eq!(say(1, 5), Err(Status::BUFFER_TOO_SMALL));
+        assert_eq!(say(2, 64), Err(Status::NOT_FOUND));
+    }
+
+    #[test]
+    fn a_watcher_waits_until_there_is_an_event() {
+        let say = |reserved, from| {
+            let request = WatchRequest { protocol: OURS, reserved, from };
+            answer(ioctl::WATCH, request.as_bytes(), &mut [0; 64], &Numbers)
+        };
+        assert_eq!(say(0, 9), Ok(Reading::NothingYet));
+        assert_eq!(say(0, 8), Ok(Reading::Answer(0)));
+        assert_eq!(say(1, 9), Err(Status::INVALID_PARAMETER));
+    }
+
+    #[test]
+    fn every_request_checks_its_length_and_the_version() {
+        let answer = AnswerRequest { protocol: OURS, verdict: 1, operation: 2 };
+        let application = ApplicationRequest { protocol: OURS, application: 1 };
+        let watch = WatchRequest { protocol: OURS, reserved: 0, from: 8 };
+        let requests: [(u32, &[u8]); 5] = [
+            (ioctl::LIST_FLOWS, &request(OURS, 0)),
+            (ioctl::LIST_HELD, &request(OURS, 0)),
+            (ioctl::ANSWER, answer.as_bytes()),
+            (ioctl::GET_APPLICATION, application.as_bytes()),
+            (ioctl::WATCH, watch.as_bytes()),
+        ];
+        for (code, ours) in requests {
+            let theirs = [postern_protocol::version(2, 0).as_bytes(), &ours[4..]].concat();
+            assert!(ask(code, ours, 4096).is_ok(), "{code:#x}");
+            assert_eq!(ask(code, &theirs, 4096), Err(Status::REVISION_MISMATCH), "{code:#x}");
+            assert_eq!(ask(code, &ours[..ours.len() - 1], 4096), Err(Status::INVALID_PARAMETER), "{code:#x}");
+            assert_eq!(ask(code, &[ours, &[0]].concat(), 4096), Err(Status::INVALID_PARAMETER), "{code:#x}");
+            assert_eq!(ask(code, &[], 4096), Err(Status::INVALID_PARAMETER), "{code:#x}");
+        }
+        for code in [ioctl::LIST_FLOWS, ioctl::LIST_HELD] {
+            assert_eq!(ask(code, &request(OURS, 0), size_of::<ListHeader>() + 8), Err(Status::BUFFER_TOO_SMALL));
+        }
     }
 }

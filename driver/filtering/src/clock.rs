@@ -2,8 +2,7 @@
 
 use core::ptr;
 
-use wdk_sys::LARGE_INTEGER;
-use wdk_sys::ntddk::KeQuerySystemTimePrecise;
+use postern_protocol::ioctl::Traffic;
 
 /// `KUSER_SHARED_DATA.InterruptTime` (ntddk.h). Every x64 Windows has the page at this address, and `KeQueryInterruptTime` of wdm.h
 /// is this load.
@@ -17,13 +16,23 @@ pub fn interrupt_time() -> u64 {
     unsafe { time.read_volatile() }
 }
 
+/// `KUSER_SHARED_DATA.SystemTime`: the low half, the high half, and the high half once more.
+const SYSTEM_TIME: usize = 0xFFFF_F780_0000_0014;
+
 /// System time, in units of 100 nanoseconds since 1601. IRQL: any.
 pub fn system_time() -> u64 {
-    let mut now = LARGE_INTEGER { QuadPart: 0 };
-    // SAFETY: `now` outlives the call.
-    unsafe { KeQuerySystemTimePrecise(&mut now) };
-    // SAFETY: the function has written all 64 bits.
-    unsafe { now.QuadPart }.cast_unsigned()
+    let part = |index: usize| {
+        let part = ptr::with_exposed_provenance::<u32>(SYSTEM_TIME + index * size_of::<u32>());
+        // SAFETY: as in `interrupt_time`, with 32 bits.
+        u64::from(unsafe { part.read_volatile() })
+    };
+    loop {
+        // The clock interrupt writes the second high half first.
+        let (high, low) = (part(1), part(0));
+        if high == part(2) {
+            return high << 32 | low;
+        }
+    }
 }
 
 /// What an interrupt time is as system time.
@@ -33,3 +42,8 @@ pub fn to_system_time(interrupt: u64) -> u64 {
 
 /// Units of 100 nanoseconds in a second.
 pub const SECOND: u64 = 10_000_000;
+
+/// A flow's counters, with their times as system time.
+pub fn in_system_time(traffic: Traffic) -> Traffic {
+    Traffic { first: to_system_time(traffic.first), last: to_system_time(traffic.last), ..traffic }
+}

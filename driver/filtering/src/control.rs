@@ -1,22 +1,77 @@
 //! Answers to I/O control requests, whichever driver model brought them.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use fwps::sys::NTSTATUS;
+use postern_core::events::Reading;
+use postern_core::flows::Slots;
 use postern_core::request::{self, Source};
 use postern_core::{Status, gate};
+use postern_protocol::ioctl::{self, FlowEntry, HeldEntry, Verdict};
+use wdk_sys::STATUS_QUOTA_EXCEEDED;
 
-use crate::shared::{self, CALLOUT_IDS};
+use crate::flows::FLOWS;
+use crate::shared::{self, CALLOUT_IDS, PARKED};
+use crate::{applications, clock, events, hold, work};
 
-/// Answers the request `code` of the driver's device and returns how many bytes of `output` are the answer.
-/// IRQL: at most DISPATCH_LEVEL.
-pub fn control(code: u32, input: &[u8], output: &mut [u8]) -> Result<usize, NTSTATUS> {
+/// What a request comes to.
+pub enum Control {
+    /// It is completed, with so many bytes of output.
+    Done(Result<usize, NTSTATUS>),
+    /// It waits until there is an event: [`park`], then the shell puts it into its queue, then [`parked`].
+    Park,
+}
+
+/// Answers the request `code` of the driver's device. IRQL: at most DISPATCH_LEVEL.
+pub fn control(code: u32, input: &[u8], output: &mut [u8]) -> Control {
     let Some(pass) = shared::gate().enter(shared::processor()) else {
-        return Err(Status::DELETE_PENDING.0);
+        return Control::Done(Err(Status::DELETE_PENDING.0));
     };
-    let answer = request::answer(code, input, output, &Driver).map_err(|status| status.0);
+    let answer = request::answer(code, input, output, &Driver);
     pass.leave(gate::DROPPED);
-    answer
+    match answer {
+        Ok(Reading::Answer(length)) => Control::Done(Ok(length)),
+        Ok(Reading::NothingYet) => Control::Park,
+        Err(status) => Control::Done(Err(status.0)),
+    }
+}
+
+/// Requests that wait now.
+static WAITING: AtomicU32 = AtomicU32::new(0);
+
+/// A shell is about to park a request, if there is room: from now on events are recorded for it. The pendant of [`unparked`].
+/// IRQL: at most DISPATCH_LEVEL.
+pub fn park() -> Result<(), NTSTATUS> {
+    WAITING
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            (waiting < ioctl::WATCHERS).then_some(waiting + 1)
+        })
+        .map_err(|_| STATUS_QUOTA_EXCEEDED)?;
+    PARKED.begin();
+    events::park();
+    Ok(())
+}
+
+/// A shell has parked a request. IRQL: at most DISPATCH_LEVEL.
+pub fn parked() {
+    // An event may have come between the look at the ring and the parking.
+    work::wake();
+}
+
+/// A shell has taken a parked request out, to complete it. IRQL: at most DISPATCH_LEVEL.
+pub fn unparked() {
+    events::unpark();
+    PARKED.end();
+    WAITING.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Answers a request that was parked, if there is an answer by now. IRQL: at most DISPATCH_LEVEL.
+pub fn answer_parked(input: &[u8], output: &mut [u8]) -> Option<Result<usize, NTSTATUS>> {
+    match request::watch(input, output, &Driver) {
+        Ok(Reading::Answer(length)) => Some(Ok(length)),
+        Ok(Reading::NothingYet) => None,
+        Err(status) => Some(Err(status.0)),
+    }
 }
 
 struct Driver;
@@ -39,6 +94,30 @@ impl Source for Driver {
     fn classified(&self, index: usize) -> (u64, u64) {
         let gate = shared::gate();
         (gate.exits(shared::acted(index)), gate.exits(shared::passed_over(index)))
+    }
+
+    fn flow_places(&self) -> u32 {
+        FLOWS.slots().places()
+    }
+
+    fn flows(&self, place: u32) -> impl Iterator<Item = FlowEntry> {
+        FLOWS.entries(place).map(|flow| FlowEntry { traffic: clock::in_system_time(flow.traffic), ..flow })
+    }
+
+    fn held(&self, each: &mut dyn FnMut(HeldEntry)) {
+        hold::waiting(each);
+    }
+
+    fn answer(&self, operation: u64, verdict: Verdict) -> bool {
+        hold::answer(operation, verdict)
+    }
+
+    fn application(&self, id: u32, output: &mut [u8]) -> Option<Result<usize, usize>> {
+        applications::path(id, output)
+    }
+
+    fn watch(&self, from: u64, output: &mut [u8]) -> Result<Reading, Status> {
+        events::read(from, output)
     }
 }
 

@@ -28,7 +28,7 @@ const IPPROTO_TCP: u8 = 6;
 
 impl Fields {
     pub const fn of(layer: Layer) -> Fields {
-        let ip_version = if layer as u8 % 2 == 0 { 4 } else { 6 };
+        let ip_version = if (layer as u8).is_multiple_of(2) { 4 } else { 6 };
         match layer {
             Layer::AleAuthConnectV4 | Layer::AleAuthConnectV6 => Fields {
                 local_address: FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_LOCAL_ADDRESS,

@@ -26,6 +26,7 @@ use crate::work_item::{self, WorkItem};
 
 static POLICY: PassiveLock<State> = PassiveLock::new(State::Withdrawn);
 
+#[expect(clippy::large_enum_variant, reason = "there is one, in a static")]
 enum State {
     /// Nothing may be added: the driver is not there yet, or leaves.
     Withdrawn,
@@ -124,6 +125,7 @@ impl Added {
             name: u16cstr!("Postern driver"),
             description: u16cstr!("What the Postern driver adds while it is loaded"),
         };
+        purge(display)?;
         let mut session =
             EngineSession::open_dynamic(display).map_err(|status| failed("opening a session with BFE", status))?;
         SESSIONS.begin();
@@ -228,6 +230,43 @@ fn add_objects(transaction: &Transaction<'_>) -> Result<[Option<u64>; FILTER_COU
         *filter = Some(id);
     }
     Ok(filters)
+}
+
+/// Deletes what carries our provider's key although no session of ours is open: an earlier driver, or somebody in its name, has
+/// left it behind. A stale filter would send traffic to our callouts with a context of somebody else's meaning. What cannot be
+/// deleted is listed in the log, and refuses the start.
+fn purge(display: Display) -> Result<(), NTSTATUS> {
+    // Not the dynamic session: that may delete only what it has added itself.
+    let mut session = EngineSession::open(display).map_err(|status| failed("opening a session with BFE", status))?;
+    SESSIONS.begin();
+    let deleted = session.transaction(delete_stale_objects);
+    close(session);
+    deleted.map_err(|status| failed("deleting stale objects of our provider", status))
+}
+
+fn delete_stale_objects(transaction: &Transaction<'_>) -> Result<(), NTSTATUS> {
+    let mut refused = None;
+    let deleted = transaction.delete_all_of(&GUID::from_u128(DRIVER_PROVIDER), |left| {
+        // As netsh writes a key.
+        let GUID { data1, data2, data3, data4: [a, b, rest @ ..] } = left.key;
+        let rest = u64::from_be_bytes([0, 0, rest[0], rest[1], rest[2], rest[3], rest[4], rest[5]]);
+        log!(
+            "stale {} {{{data1:08x}-{data2:04x}-{data3:04x}-{a:02x}{b:02x}-{rest:012x}}} cannot be deleted: {}",
+            left.kind.name(),
+            Status(left.status)
+        );
+        refused = Some(left.status);
+    })?;
+    if deleted != 0 {
+        log!("deleted {deleted} stale objects of our provider");
+    }
+    match refused {
+        None => Ok(()),
+        Some(status) => {
+            log!("the start is refused: remove what refers to these objects, then the objects");
+            Err(status)
+        }
+    }
 }
 
 /// Our monitors only look, so they may look first: above every built-in sublayer.

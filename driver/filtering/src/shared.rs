@@ -115,3 +115,5 @@ pub static SUBSCRIPTIONS: Tally = Tally::new();
 pub static WORK_ITEMS: Tally = Tally::new();
 pub static WORK: Tally = Tally::new();
 pub static ALLOCATIONS: Tally = Tally::new();
+/// Requests that waited, and that were completed.
+pub static PARKED: Tally = Tally::new();

@@ -15,20 +15,33 @@ use postern_protocol::CALLOUTS;
 use postern_protocol::callout::COUNT;
 use wdk_sys::{DEVICE_OBJECT, STATUS_INSUFFICIENT_RESOURCES};
 
+use crate::flows::FLOWS;
+use crate::hold::OPERATIONS;
+use crate::injection::{HANDLES, Injection, PACKETS};
 use crate::log::failed;
 use crate::shared::{self, CALLOUT_IDS, Lanes, Tally};
+use crate::timer::{StartedTimer, TIMERS};
 use crate::unregister::FilterEngine;
 use crate::work_item::{self, WorkItem};
-use crate::{classify, policy, trace};
+use crate::worker::{StartedWorker, THREADS};
+use crate::{applications, classify, events, flows, hold, policy, trace, work};
 
-/// What a driver model's shell has acquired and must release.
+/// Answers a parked request: its input, its output buffer. `None`: there is nothing to answer yet.
+pub type AnswerParked<'a> = dyn FnMut(&[u8], &mut [u8]) -> Option<Result<usize, NTSTATUS>> + 'a;
+
+/// What a driver model's shell has acquired and must release, and the requests that it has parked.
 pub trait Shell {
     /// Releases it. IRQL: PASSIVE_LEVEL.
     fn release(&mut self);
+
+    /// Goes once through the parked requests, oldest first. `answer` is given a request's input and its output buffer, at DISPATCH_LEVEL
+    /// at most; what it answers, the request is completed with. A request for which it has no answer stays where it is. IRQL:
+    /// PASSIVE_LEVEL.
+    fn serve_parked(answer: &mut AnswerParked<'_>);
 }
 
 /// Room for what [`Stay::start`] acquires, and for eight things of the shell.
-const CAPACITY: usize = COUNT + 16;
+const CAPACITY: usize = COUNT + 32;
 
 /// Everything that the driver holds.
 pub struct Stay<S> {
@@ -41,17 +54,32 @@ enum Acquired<S> {
     Shell(S),
     #[expect(dead_code, reason = "freed when the entry is struck off")]
     Lanes(Lanes),
+    /// Freed when the entry is struck off, like the two below.
+    Applications(applications::Memory),
+    Events(events::Memory),
+    FlowTable(flows::Memory),
     /// For attempts to unregister on a system thread.
     #[expect(dead_code, reason = "freed when the entry is struck off")]
     UnregisterWork(WorkItem),
     /// Follows BFE.
     #[expect(dead_code, reason = "freed when the entry is struck off")]
     BfeWork(WorkItem),
+    /// Answers parked requests, and takes the verdicts of held operations whose time is up.
+    #[expect(dead_code, reason = "ended when the entry is struck off")]
+    Worker(StartedWorker),
+    /// Wakes the worker when the next operation's time is up.
+    #[expect(dead_code, reason = "stopped when the entry is struck off")]
+    Timer(StartedTimer),
+    Injection(Injection),
     EngineSession,
     BfeSubscription(bfe::Subscription),
     /// That no callout of ours is registered, which is looked at once more on the way out: before anything goes that a callout uses.
     NoCallouts,
     Callout(Registered),
+    /// The contexts that flows carry.
+    Flows,
+    /// The operations that wait for a verdict.
+    Held,
     Filters,
     Gate,
 }
@@ -83,6 +111,12 @@ impl<S: Shell> Stay<S> {
     pub unsafe fn start(&mut self, device: *mut DEVICE_OBJECT) -> Result<(), NTSTATUS> {
         let lanes = Lanes::install().map_err(|status| failed("allocating the gate", status))?;
         self.enter(Acquired::Lanes(lanes))?;
+        let applications =
+            applications::Memory::allocate().map_err(|status| failed("allocating the programs", status))?;
+        self.enter(Acquired::Applications(applications))?;
+        let events = events::Memory::allocate().map_err(|status| failed("allocating the events", status))?;
+        self.enter(Acquired::Events(events))?;
+        self.enter(Acquired::FlowTable(flows::Memory::new()))?;
         // SAFETY: the device stands below the work item in the ledger.
         let unregister_work =
             unsafe { WorkItem::allocate(device) }.map_err(|status| failed("allocating a work item", status))?;
@@ -93,6 +127,14 @@ impl<S: Shell> Stay<S> {
             unsafe { WorkItem::allocate(device) }.map_err(|status| failed("allocating a work item", status))?;
         let bfe_context = bfe_work.as_context();
         self.enter(Acquired::BfeWork(bfe_work))?;
+        // SAFETY: the system calls DriverEntry once.
+        let worker = unsafe { work::start(S::serve_parked) }.map_err(|status| failed("starting the worker", status))?;
+        self.enter(Acquired::Worker(worker))?;
+        // SAFETY: the system calls DriverEntry once.
+        let timer = unsafe { hold::TIMER.start() };
+        self.enter(Acquired::Timer(timer))?;
+        let injection = Injection::start()?;
+        self.enter(Acquired::Injection(injection))?;
         // SAFETY: what uses the policy starts below.
         unsafe { policy::prepare() };
         self.enter(Acquired::EngineSession)?;
@@ -102,6 +144,8 @@ impl<S: Shell> Stay<S> {
             self.register(device, index, unregister_context)?;
         }
         log!("registered {COUNT} callouts");
+        self.enter(Acquired::Flows)?;
+        self.enter(Acquired::Held)?;
         self.enter(Acquired::Filters)?;
         shared::gate().open();
         self.enter(Acquired::Gate)?;
@@ -178,6 +222,8 @@ fn release<S: Shell>(acquired: &mut Acquired<S>, walk: Option<Walk>) {
     match acquired {
         Acquired::Gate => shared::gate().close_and_wait(|| work_item::pause(1)),
         Acquired::Filters => policy::delete_filters(),
+        Acquired::Held => hold::complete_all(),
+        Acquired::Flows => flows::leave(),
         Acquired::Callout(callout) => callout.unregister(),
         Acquired::BfeSubscription(subscription) => {
             while let Err(status) = subscription.unsubscribe() {
@@ -190,7 +236,9 @@ fn release<S: Shell>(acquired: &mut Acquired<S>, walk: Option<Walk>) {
         Acquired::BfeWork(_) => work_item::wait_until_done(),
         // Whoever queues this item waits for it.
         Acquired::UnregisterWork(_) => {}
-        Acquired::Lanes(_) => {}
+        Acquired::Lanes(_) | Acquired::Applications(_) | Acquired::Events(_) | Acquired::FlowTable(_) => {}
+        Acquired::Worker(_) | Acquired::Timer(_) => {}
+        Acquired::Injection(injection) => injection.stop(),
         Acquired::Shell(shell) => shell.release(),
         Acquired::NoCallouts => look_once_more(),
         Acquired::Trace => {
@@ -230,14 +278,29 @@ fn print_receipt(walk: &Walk) {
         ended_as,
         ended: tally.ended.load(Ordering::Acquire),
     };
+    let flows = FLOWS.counts();
     let accounts = [
         account("callouts", "registered", &shared::CALLOUTS, "unregistered"),
         account("calls", "entered", &shared::CALLS, "left"),
         account("filters", "added", &shared::FILTERS, "deleted"),
+        Account {
+            what: "flow contexts",
+            begun_as: "associated",
+            begun: flows.associated,
+            ended_as: "deleted",
+            ended: flows.deleted,
+        },
+        Account { what: "flows", begun_as: "begun", begun: flows.begun, ended_as: "ended", ended: flows.ended },
         account("sessions", "opened", &shared::SESSIONS, "closed"),
         account("subscriptions", "made", &shared::SUBSCRIPTIONS, "ended"),
         account("work", "queued", &shared::WORK, "done"),
         account("work items", "allocated", &shared::WORK_ITEMS, "freed"),
+        account("threads", "started", &THREADS, "ended"),
+        account("timers", "started", &TIMERS, "stopped"),
+        account("operations", "pended", &OPERATIONS, "completed"),
+        account("injection handles", "created", &HANDLES, "destroyed"),
+        account("packets", "injected", &PACKETS, "completed"),
+        account("requests", "parked", &shared::PARKED, "completed"),
         account("memory", "allocated", &shared::ALLOCATIONS, "freed"),
         Account {
             what: "ledger",

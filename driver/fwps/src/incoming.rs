@@ -115,6 +115,22 @@ impl<'a> Metadata<'a> {
         completion_handle: HANDLE = FWPS_METADATA_FIELD_COMPLETION_HANDLE, completionHandle;
         transport_endpoint: u64 = FWPS_METADATA_FIELD_TRANSPORT_ENDPOINT_HANDLE, transportEndpointHandle;
         compartment: u32 = FWPS_METADATA_FIELD_COMPARTMENT_ID, compartmentId;
+        remote_scope: SCOPE_ID = FWPS_METADATA_FIELD_REMOTE_SCOPE_ID, remoteScopeId;
+    }
+
+    /// Whether the packet's transport header was made by a program, with a raw socket.
+    pub fn has_included_header(self) -> bool {
+        self.0.currentMetadataValues & FWPS_METADATA_FIELD_TRANSPORT_HEADER_INCLUDE_HEADER != 0
+    }
+
+    /// What the program has set for the packet with `WSASendMsg` (`WSACMSGHDR`s).
+    pub fn control_data(self) -> &'a [u8] {
+        let is_there = self.0.currentMetadataValues & FWPS_METADATA_FIELD_TRANSPORT_CONTROL_DATA != 0;
+        if !is_there || self.0.controlData.is_null() {
+            return &[];
+        }
+        // SAFETY: the engine vouches for this many bytes, for the time of the call.
+        unsafe { slice::from_raw_parts(self.0.controlData.cast(), self.0.controlDataLength as usize) }
     }
 }
 

@@ -37,12 +37,15 @@ pub struct Left {
     pub status: NTSTATUS,
 }
 
+/// How often ending an enumeration is tried. What is left of one is BFE's memory, and goes with it.
+const END_ATTEMPTS: u32 = 8;
+
 /// How many objects an enumeration is asked for at once: the memory that it takes.
 const BATCH: u32 = 64;
 
 impl Transaction<'_> {
-    /// Deletes every filter, callout and sublayer of `provider`, whoever added it, and the provider itself. What cannot be deleted
-    /// is told to `left`. Returns how many objects were deleted.
+    /// Deletes every filter, callout and sublayer of `provider`, whoever added it, and the provider itself; for a session that is not
+    /// dynamic. What cannot be deleted is told to `left`. Returns how many objects were deleted.
     pub fn delete_all_of(&self, provider: &GUID, mut left: impl FnMut(Left)) -> Result<u32, NTSTATUS> {
         // An object can be deleted after what refers to it.
         let mut deleted = self.delete_each_of::<FWPM_FILTER0>(provider, &mut left)?;
@@ -62,7 +65,12 @@ impl Transaction<'_> {
         let mut enumeration = ptr::null_mut();
         exactly_success(T::enumerate(session, &mut enumeration))?;
         let deleted = delete_enumerated::<T>(session, enumeration, provider, left);
-        let ended = exactly_success(T::end(session, enumeration));
+        let mut ended = exactly_success(T::end(session, enumeration));
+        for _ in 1..END_ATTEMPTS {
+            if ended.is_err() {
+                ended = exactly_success(T::end(session, enumeration));
+            }
+        }
         let deleted = deleted?;
         ended?;
         Ok(deleted)

@@ -32,12 +32,23 @@ pub struct EngineSession {
 unsafe impl Send for EngineSession {}
 
 impl EngineSession {
-    /// Opens a dynamic session: what it adds goes when it closes, however it closes. BFE must be running.
+    /// Opens a session whose objects stay when it closes; it may delete those of others, but for what belongs to a dynamic
+    /// session. BFE must be running.
+    pub fn open(display: Display) -> Result<Self, NTSTATUS> {
+        Self::open_with(display, 0)
+    }
+
+    /// Opens a dynamic session: what it adds goes when it closes, however it closes; it may delete nothing else
+    /// (`STATUS_FWP_DYNAMIC_SESSION_IN_PROGRESS`). BFE must be running.
     pub fn open_dynamic(display: Display) -> Result<Self, NTSTATUS> {
+        Self::open_with(display, FWPM_SESSION_FLAG_DYNAMIC)
+    }
+
+    fn open_with(display: Display, flags: u32) -> Result<Self, NTSTATUS> {
         let session = FWPM_SESSION0 {
             sessionKey: GUID::from_u128(0),
             displayData: display.data(),
-            flags: FWPM_SESSION_FLAG_DYNAMIC,
+            flags,
             txnWaitTimeoutInMSec: 0,
             processId: 0,
             sid: ptr::null_mut(),

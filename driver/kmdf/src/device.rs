@@ -1,25 +1,21 @@
 //! The control device: how programs reach the driver.
 
-use core::{ptr, slice};
+use core::ptr;
 
-use postern_core::request;
-use postern_filtering::{Shell, control, exactly_success};
+use postern_filtering::{
+    AnswerParked, Control, DEVICE_LINK, DEVICE_NAME, SYSTEM_AND_ADMINISTRATORS, Shell, control, exactly_success,
+    expect_buffered, park, string,
+};
 use wdk_sys::{
     _WDF_IO_QUEUE_DISPATCH_TYPE, _WDF_TRI_STATE, DEVICE_OBJECT, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, NTSTATUS,
-    PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ULONG, ULONG_PTR,
-    UNICODE_STRING, WDF_IO_QUEUE_CONFIG, WDFDEVICE, WDFDRIVER, WDFOBJECT, WDFQUEUE, WDFREQUEST,
-    call_unsafe_wdf_function_binding,
+    PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, ULONG, ULONG_PTR, WDF_IO_QUEUE_CONFIG, WDFDEVICE,
+    WDFDRIVER, WDFOBJECT, WDFQUEUE, WDFREQUEST, call_unsafe_wdf_function_binding,
 };
-use widestring::{U16CStr, u16cstr};
 
-/// SYSTEM and administrators may do everything, nobody else anything (`SDDL_DEVOBJ_SYS_ALL_ADM_ALL`, wdmsec.h).
-const SYSTEM_AND_ADMINISTRATORS: &U16CStr = u16cstr!("D:P(A;;GA;;;SY)(A;;GA;;;BA)");
-/// [`postern_protocol::DEVICE_NAME`].
-const DEVICE_NAME: &U16CStr = u16cstr!(r"\Device\Postern");
-/// [`postern_protocol::DEVICE_LINK`].
-const DEVICE_LINK: &U16CStr = u16cstr!(r"\DosDevices\Postern");
+use crate::parking;
+use crate::request::{self, buffers};
 
-/// The driver's control device. Its queue and its symbolic link go with it.
+/// The driver's control device. Its queues and its symbolic link go with it.
 pub struct ControlDevice {
     handle: WDFDEVICE,
 }
@@ -62,6 +58,10 @@ impl ControlDevice {
 }
 
 impl Shell for ControlDevice {
+    fn serve_parked(answer: &mut AnswerParked<'_>) {
+        parking::serve(answer);
+    }
+
     fn release(&mut self) {
         // SAFETY: the device exists, and nobody uses its handle after this.
         unsafe { call_unsafe_wdf_function_binding!(WdfObjectDelete, self.handle as WDFOBJECT) };
@@ -74,12 +74,13 @@ fn configure(init: PWDFDEVICE_INIT) -> Result<(), NTSTATUS> {
     // Without FILE_DEVICE_SECURE_OPEN a path below the device's name would be opened without an access check.
     // SAFETY: as above.
     unsafe { call_unsafe_wdf_function_binding!(WdfDeviceInitSetCharacteristics, init, FILE_DEVICE_SECURE_OPEN, 1) };
+    parking::cancel_on_cleanup(init);
     let name = string(DEVICE_NAME);
     // SAFETY: as above; the string outlives the call.
     exactly_success(unsafe { call_unsafe_wdf_function_binding!(WdfDeviceInitAssignName, init, &raw const name) })
 }
 
-/// Gives the device its queue and its symbolic link. IRQL: PASSIVE_LEVEL.
+/// Gives the device its queues and its symbolic link. IRQL: PASSIVE_LEVEL.
 pub fn complete(device: WDFDEVICE) -> Result<(), NTSTATUS> {
     let mut config = WDF_IO_QUEUE_CONFIG {
         Size: size_of::<WDF_IO_QUEUE_CONFIG>() as ULONG,
@@ -96,6 +97,7 @@ pub fn complete(device: WDFDEVICE) -> Result<(), NTSTATUS> {
     exactly_success(unsafe {
         call_unsafe_wdf_function_binding!(WdfIoQueueCreate, device, &raw mut config, ptr::null_mut(), ptr::null_mut())
     })?;
+    parking::create(device)?;
     let link = string(DEVICE_LINK);
     // SAFETY: the device exists, and the string outlives the call.
     exactly_success(unsafe { call_unsafe_wdf_function_binding!(WdfDeviceCreateSymbolicLink, device, &raw const link) })
@@ -118,56 +120,19 @@ unsafe extern "C" fn device_control(
     input_length: usize,
     code: ULONG,
 ) {
-    let (status, information) = match answer(request, output_length, input_length, code) {
-        Ok(length) => (STATUS_SUCCESS, length),
-        Err(status) => (status, 0),
-    };
-    // SAFETY: the framework gave us the request, and nobody uses it after this.
-    unsafe {
-        call_unsafe_wdf_function_binding!(WdfRequestCompleteWithInformation, request, status, information as ULONG_PTR)
-    };
+    match answer(request, output_length, input_length, code) {
+        Control::Done(result) => request::complete(request, result),
+        Control::Park => match park() {
+            Ok(()) => parking::keep(request),
+            Err(status) => request::complete(request, Err(status)),
+        },
+    }
 }
 
-fn answer(request: WDFREQUEST, output_length: usize, input_length: usize, code: ULONG) -> Result<usize, NTSTATUS> {
-    // Input and output share a buffer, so the input is copied before anything is written.
-    let mut copy = [0u8; request::LONGEST_INPUT];
-    let input = copy.get_mut(..input_length).ok_or(STATUS_INVALID_PARAMETER)?;
-    if input_length != 0 {
-        let mut buffer = ptr::null_mut();
-        // SAFETY: the request is ours until it is completed; the length is optional.
-        exactly_success(unsafe {
-            call_unsafe_wdf_function_binding!(
-                WdfRequestRetrieveInputBuffer,
-                request,
-                input_length,
-                &raw mut buffer,
-                ptr::null_mut()
-            )
-        })?;
-        // SAFETY: the framework vouches for at least `input_length` bytes, which nobody writes while the request is ours.
-        input.copy_from_slice(unsafe { slice::from_raw_parts(buffer.cast(), input_length) });
-    }
-    if output_length == 0 {
-        return control(code, input, &mut []);
-    }
-    let mut buffer = ptr::null_mut();
-    // SAFETY: the request is ours until it is completed; the length is optional.
-    exactly_success(unsafe {
-        call_unsafe_wdf_function_binding!(
-            WdfRequestRetrieveOutputBuffer,
-            request,
-            output_length,
-            &raw mut buffer,
-            ptr::null_mut()
-        )
-    })?;
-    // SAFETY: the framework vouches for at least `output_length` bytes, and the request, ours until it is completed, is the
-    // only way to them.
-    control(code, input, unsafe { slice::from_raw_parts_mut(buffer.cast(), output_length) })
-}
-
-/// A string as the kernel takes it.
-fn string(text: &'static U16CStr) -> UNICODE_STRING {
-    let bytes = (text.len() * 2) as u16;
-    UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: text.as_ptr().cast_mut() }
+fn answer(request: WDFREQUEST, output_length: usize, input_length: usize, code: ULONG) -> Control {
+    let answer = expect_buffered(code).and_then(|()| buffers(request, input_length != 0, output_length != 0)).and_then(|buffers| {
+        // SAFETY: the framework vouches for the buffers, and the request, ours until it is completed, is the only way to them.
+        unsafe { buffers.with(|input, output| control(code, input, output)) }
+    });
+    answer.unwrap_or_else(|status| Control::Done(Err(status)))
 }

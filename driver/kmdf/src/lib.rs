@@ -7,16 +7,16 @@
 extern crate wdk_panic;
 
 mod device;
+mod parking;
+mod request;
 
-use core::cell::UnsafeCell;
 use core::ptr;
 
-use postern_filtering::{Stay, exactly_success, failed};
+use postern_filtering::{ImageStay, Stay, exactly_success, failed};
 use wdk_alloc::WdkAllocator;
 use wdk_sys::_WDF_DRIVER_INIT_FLAGS::WdfDriverInitNonPnpDriver;
 use wdk_sys::{
-    DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, STATUS_SUCCESS, ULONG, WDF_DRIVER_CONFIG, WDFDRIVER,
-    call_unsafe_wdf_function_binding,
+    DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, ULONG, WDF_DRIVER_CONFIG, WDFDRIVER, call_unsafe_wdf_function_binding,
 };
 
 use crate::device::ControlDevice;
@@ -24,14 +24,7 @@ use crate::device::ControlDevice;
 #[global_allocator]
 static ALLOCATOR: WdkAllocator = WdkAllocator;
 
-static STAY: AtEntryAndUnload<Stay<ControlDevice>> = AtEntryAndUnload(UnsafeCell::new(Stay::new()));
-
-/// Something that only `DriverEntry` and the unload function use.
-struct AtEntryAndUnload<T>(UnsafeCell<T>);
-
-// SAFETY: the system calls the unload function once, after DriverEntry has succeeded, so their uses never overlap
-// ("DRIVER_UNLOAD callback function").
-unsafe impl<T> Sync for AtEntryAndUnload<T> {}
+static STAY: ImageStay<ControlDevice> = ImageStay::new();
 
 /// `DRIVER_INITIALIZE`. IRQL: PASSIVE_LEVEL.
 ///
@@ -42,15 +35,7 @@ unsafe impl<T> Sync for AtEntryAndUnload<T> {}
 #[unsafe(export_name = "DriverEntry")]
 pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) -> NTSTATUS {
     // SAFETY: this is DriverEntry.
-    let stay = unsafe { &mut *STAY.0.get() };
-    match enter(stay, driver, registry_path) {
-        Ok(()) => STATUS_SUCCESS,
-        Err(status) => {
-            // The system calls no unload function after a DriverEntry that failed.
-            stay.leave();
-            status
-        }
-    }
+    unsafe { STAY.enter(|stay| enter(stay, driver, registry_path)) }
 }
 
 fn enter(
@@ -58,7 +43,6 @@ fn enter(
     driver: &mut DRIVER_OBJECT,
     registry_path: PCUNICODE_STRING,
 ) -> Result<(), NTSTATUS> {
-    stay.begin()?;
     let driver = create_driver(driver, registry_path).map_err(|status| failed("creating the driver object", status))?;
     let device = ControlDevice::create(driver).map_err(|status| failed("creating the control device", status))?;
     let (handle, device_object) = (device.handle(), device.device_object());
@@ -99,6 +83,5 @@ fn create_driver(driver: &mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) ->
 /// the driver object after it.
 unsafe extern "C" fn unload(_driver: WDFDRIVER) {
     // SAFETY: this is the unload function.
-    let stay = unsafe { &mut *STAY.0.get() };
-    stay.leave();
+    unsafe { STAY.leave() };
 }

@@ -316,6 +316,7 @@ fn left(page: &ThreadPage, frame: &Frame, context: &CallContext<'_>, why: u64) -
     thread::current().dispatcher.recover();
     if why == LEAVE_STOPPED {
         report::fault_of(page, frame, context);
+        report::hang_of(page, context);
     }
     page.caller.set(frame.caller);
     page.import.set(frame.import);

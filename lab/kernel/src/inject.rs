@@ -1,12 +1,19 @@
-//! Injected faults: a kernel function that is told to fail, and how.
+//! Injected faults: a kernel function that is told to fail, and how. And the record of the calls that could have been.
 
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::export;
+use crate::image;
 use crate::kernel::lock;
 use crate::nt::NtStatus;
+use crate::report::{self, Place};
 use crate::thread;
+
+mod failures;
+
+pub use failures::{Failure, Meaning, cannot_fail, failures_of, fallible_functions};
 
 /// A kernel function that shall fail.
 #[derive(Clone, Debug)]
@@ -29,15 +36,36 @@ pub enum Occurrences {
     Always,
 }
 
+/// A call by an image of a function that can fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub function: &'static str,
+    /// Which call of the function it is since recording began, 1 being the first.
+    pub number: u64,
+    /// Where in the image.
+    pub place: Option<Place>,
+    pub irql: u8,
+    /// What the image had been called for: `DriverEntry of driver postern`.
+    pub during: String,
+}
+
 struct Injected {
     fault: Fault,
     calls: u64,
 }
 
 #[derive(Default)]
+struct Recording {
+    calls: Vec<Call>,
+    /// Calls so far by function.
+    numbers: HashMap<&'static str, u64>,
+}
+
+#[derive(Default)]
 pub(crate) struct Injections {
     any: AtomicBool,
     list: Mutex<Vec<Injected>>,
+    recording: Mutex<Option<Recording>>,
 }
 
 impl Injections {
@@ -48,10 +76,24 @@ impl Injections {
 
     pub fn clear(&self) {
         lock(&self.list).clear();
-        self.any.store(false, Ordering::Release);
+        self.any.store(lock(&self.recording).is_some(), Ordering::Release);
     }
 
-    fn check(&self, function: &str) -> Option<NtStatus> {
+    /// How many faults have yet to happen.
+    pub fn left(&self) -> usize {
+        lock(&self.list).len()
+    }
+
+    pub fn record(&self) {
+        *lock(&self.recording) = Some(Recording::default());
+        self.any.store(true, Ordering::Release);
+    }
+
+    pub fn take_calls(&self) -> Vec<Call> {
+        lock(&self.recording).as_mut().map(|recording| core::mem::take(&mut recording.calls)).unwrap_or_default()
+    }
+
+    fn check(&self, function: &'static str) -> Option<NtStatus> {
         let mut list = lock(&self.list);
         let mut status = None;
         for injected in list.iter_mut().filter(|injected| injected.fault.function == function) {
@@ -69,13 +111,38 @@ impl Injections {
             Occurrences::Nth(n) | Occurrences::Next(n) => injected.calls < n,
             Occurrences::Always => true,
         });
-        self.any.store(!list.is_empty(), Ordering::Release);
+        let mut recording = lock(&self.recording);
+        self.any.store(!list.is_empty() || recording.is_some(), Ordering::Release);
+        if let Some(recording) = recording.as_mut() {
+            recording.add(function);
+        }
         status
+    }
+}
+
+impl Recording {
+    fn add(&mut self, function: &'static str) {
+        let page = thread::page();
+        // Not by an image: the lab itself, or one of its tests.
+        if image::number_at(page.caller.get()).is_none() {
+            return;
+        }
+        let number = self.numbers.entry(function).or_default();
+        *number += 1;
+        self.calls.push(Call {
+            function,
+            number: *number,
+            place: report::caller(),
+            irql: page.irql.get(),
+            during: page.doing().into_iter().next().unwrap_or_default(),
+        });
     }
 }
 
 /// The status with which the import now running has been told to fail, if it has. Every import that can
 /// fail asks once, after its contract checks and before it does anything.
+///
+/// Where a failure that the function may report [means](Meaning) that something has happened all the same, it asks with [`fault`].
 #[inline]
 pub fn faulted() -> Option<NtStatus> {
     let kernel = thread::current();
@@ -83,4 +150,10 @@ pub fn faulted() -> Option<NtStatus> {
         return None;
     }
     kernel.injections.check(export::current_name())
+}
+
+/// As [`faulted`], with what the status says about the system, which the import has to make true.
+#[inline]
+pub fn fault() -> Option<(NtStatus, Meaning)> {
+    faulted().map(|status| (status, failures::meaning(export::current_name(), status)))
 }

@@ -7,11 +7,11 @@ use crate::condition::Until;
 use crate::driver::{self, DriverInfo, LoadError, UnloadError, UnloadReport};
 use crate::export;
 use crate::image::{Image, ImageError};
-use crate::inject::Fault;
+use crate::inject::{Call, Fault};
 use crate::kernel::{Config, Kernel, lock};
 use crate::nt::NtStatus;
 use crate::ntos::io::File;
-use crate::report::Violation;
+use crate::report::{self, Violation};
 use crate::schedule;
 use crate::thread;
 
@@ -116,6 +116,41 @@ impl Lab {
     /// Takes back every injected fault that has not happened yet.
     pub fn clear_faults(&self) {
         self.kernel.injections.clear();
+    }
+
+    /// How many injected faults have yet to happen.
+    pub fn faults_left(&self) -> usize {
+        self.kernel.injections.left()
+    }
+
+    /// Records, from now on, the calls by images of functions that can fail.
+    pub fn record_calls(&self) {
+        self.kernel.injections.record();
+    }
+
+    /// The calls that were recorded since the last time this was asked.
+    pub fn take_calls(&self) -> Vec<Call> {
+        self.kernel.injections.take_calls()
+    }
+
+    /// Waits until the lab's threads have nothing left to do for drivers: no work item, no DPC, no injected packet, no operation to be
+    /// classified again. Returns whether that was so in time.
+    pub fn settle(&self, at_most: Duration) -> bool {
+        let kernel = &self.kernel;
+        let deadline = kernel.clock.now() + at_most;
+        while !(kernel.workers.is_idle() && kernel.timers.is_idle() && kernel.fwp.injection.is_idle()) {
+            if kernel.clock.now() >= deadline || kernel.stopped() {
+                return false;
+            }
+            self.sleep(Duration::from_micros(50));
+        }
+        true
+    }
+
+    /// Stops the lab because a driver hangs: whoever waits in there leaves, and a violation each says where it was.
+    pub fn give_up(&self) {
+        self.kernel.reports.hangs();
+        self.enter(report::stop);
     }
 
     /// Waits for some time, by the lab's clock.

@@ -30,7 +30,7 @@ mod traffic;
 pub use driver::{DriverInfo, LoadError, UnloadError, UnloadReport};
 pub use fwp::{EngineClient, EngineError};
 pub use image::{ImageError, QUARANTINED};
-pub use inject::{Fault, Occurrences};
+pub use inject::{Call, Failure, Fault, Meaning, Occurrences, cannot_fail, failures_of, fallible_functions};
 pub use kernel::Config;
 pub use lab::Lab;
 pub use nt::NtStatus;

@@ -818,11 +818,13 @@ extern "win64" fn NdisCopyFromNetBufferToNetBuffer(
     NDIS_STATUS_SUCCESS
 }
 
-/// Copies what stands beside the data: checksum, segmentation and the like.
+/// Copies what stands beside the data: checksum, segmentation and the like. Whose packet it is the lab keeps there too.
 fn copy_information(destination: Ptr<NET_BUFFER_LIST>, source: Ptr<NET_BUFFER_LIST>) {
     require_irql(DISPATCH_LEVEL);
     if LabList::of(destination).is_some() && LabList::of(source).is_some() {
         field!(destination, NetBufferListInfo).write(field!(source, NetBufferListInfo).read());
+        let (destination, source) = (destination.cast::<LabList>(), source.cast::<LabList>());
+        field!(destination, origin).write(field!(source, origin).read());
     }
 }
 

@@ -1,11 +1,12 @@
 //! What the lab has to say: contract violations, bug checks, and the debugger's log.
 
 use core::fmt;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use crate::call::{self, CallContext, Frame};
+use crate::export;
 use crate::fault;
 use crate::image;
 use crate::kernel::lock;
@@ -26,10 +27,10 @@ pub enum Kind {
     LateCall,
     /// A bad parameter, or a call in a wrong order or state.
     Contract,
-    /// Nobody can go on: a deadlock that a schedule came to.
-    Hang,
     /// The lab stopped as Windows would.
     Bugcheck,
+    /// A call into an image had not returned when the lab was given up, or under a schedule nobody can go on.
+    Hang,
 }
 
 impl fmt::Display for Kind {
@@ -41,8 +42,8 @@ impl fmt::Display for Kind {
             Kind::Leak => "leak",
             Kind::LateCall => "late call",
             Kind::Contract => "contract",
-            Kind::Hang => "hang",
             Kind::Bugcheck => "bug check",
+            Kind::Hang => "hang",
         })
     }
 }
@@ -123,6 +124,8 @@ pub(crate) struct Reports {
     log: Mutex<Log>,
     /// Text of ETW events.
     events: Mutex<Log>,
+    /// The lab was given up because a driver hangs.
+    hanging: AtomicBool,
 }
 
 #[derive(Default)]
@@ -163,6 +166,11 @@ impl Reports {
 
     pub fn violations(&self) -> Vec<Violation> {
         self.since(0)
+    }
+
+    /// From now on, each call into an image that does not return is reported with the place that it had come to.
+    pub fn hangs(&self) {
+        self.hanging.store(true, Ordering::SeqCst);
     }
 
     /// The newest violation in words; why the lab stopped, if it has.
@@ -351,6 +359,27 @@ pub(crate) fn fault_of(page: &ThreadPage, _frame: &Frame, context: &CallContext<
         times: 1,
     });
     stop();
+}
+
+/// Reports what a call was waiting for that has left a lab that was given up.
+#[cold]
+pub(crate) fn hang_of(page: &ThreadPage, context: &CallContext<'_>) {
+    let reports = &thread::current().reports;
+    if !reports.hanging.load(Ordering::SeqCst) {
+        return;
+    }
+    let mut doing = page.doing();
+    doing.insert(0, context.to_string());
+    let place = caller();
+    reports.add(Violation {
+        kind: Kind::Hang,
+        driver: place.as_ref().map(|place| place.image.clone()),
+        what: format!("{} had not returned; it was in {}", context.what, export::current_name()),
+        place,
+        doing,
+        remedy: "end every loop and every wait, whatever a function that is called in it answers".into(),
+        times: 1,
+    });
 }
 
 pub(crate) fn terminated_a_foreign_thread(context: &CallContext<'_>) {

@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use crate::fault::ENCODED;
 
@@ -142,24 +142,65 @@ pub(crate) fn emulate(registers: &mut [i64; 23], address: u64, data: &SharedData
     // guard; an instruction that ends earlier is decoded from its own bytes.
     let code = unsafe { core::slice::from_raw_parts(rip as *const u8, LONGEST) };
     let instruction = Decoder::with_ip(64, code, rip, DecoderOptions::NONE).decode();
-    if instruction.op_count() != 2
-        || instruction.op1_kind() != OpKind::Memory
-        || instruction.op0_kind() != OpKind::Register
-    {
-        return false;
+    let done = if instruction.op_count() == 2 { carry_out(&instruction, data.load(offset), registers) } else { None };
+    if done.is_some() {
+        registers[libc::REG_RIP as usize] = instruction.next_ip() as i64;
     }
-    let target = instruction.op0_register();
+    done.is_some()
+}
+
+/// Carries out an instruction whose operand in memory is `loaded`.
+fn carry_out(instruction: &Instruction, loaded: u64, registers: &mut [i64; 23]) -> Option<()> {
     let from = instruction.memory_size().size();
-    if !target.is_gpr() || matches!(target, Register::AH | Register::BH | Register::CH | Register::DH) || from > 8 {
-        return false;
+    if from > 8 {
+        return None;
     }
     let unused = 64 - 8 * from as u32;
-    let value = match instruction.mnemonic() {
-        Mnemonic::Mov | Mnemonic::Movzx => data.load(offset) << unused >> unused,
-        Mnemonic::Movsx | Mnemonic::Movsxd => ((data.load(offset) << unused) as i64 >> unused) as u64,
-        _ => return false,
-    };
-    let register = &mut registers[ENCODED[target.full_register().number()] as usize];
+    let loaded = loaded << unused >> unused;
+    match (instruction.op0_kind(), instruction.op1_kind()) {
+        (OpKind::Register, OpKind::Memory) => {
+            let target = instruction.op0_register();
+            let value = match instruction.mnemonic() {
+                Mnemonic::Mov | Mnemonic::Movzx => loaded,
+                Mnemonic::Movsx | Mnemonic::Movsxd => ((loaded << unused) as i64 >> unused) as u64,
+                operation => {
+                    let (value, flags) = arithmetic(operation, read(registers, target)?, loaded, from)?;
+                    set_flags(registers, flags);
+                    if operation == Mnemonic::Cmp {
+                        return Some(());
+                    }
+                    value
+                }
+            };
+            write(registers, target, value)
+        }
+        // What is compared with the page; nothing may be written to it.
+        (OpKind::Memory, other) if matches!(instruction.mnemonic(), Mnemonic::Cmp | Mnemonic::Test) => {
+            let right = match other {
+                OpKind::Register => read(registers, instruction.op1_register())?,
+                _ => instruction.try_immediate(1).ok()?,
+            };
+            let (_, flags) = arithmetic(instruction.mnemonic(), loaded, right, from)?;
+            set_flags(registers, flags);
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+fn place(register: Register) -> Option<usize> {
+    let has_a_place =
+        register.is_gpr() && !matches!(register, Register::AH | Register::BH | Register::CH | Register::DH);
+    has_a_place.then(|| ENCODED[register.full_register().number()] as usize)
+}
+
+fn read(registers: &[i64; 23], register: Register) -> Option<u64> {
+    let unused = 64 - 8 * register.size() as u32;
+    Some((registers[place(register)?] as u64) << unused >> unused)
+}
+
+fn write(registers: &mut [i64; 23], target: Register, value: u64) -> Option<()> {
+    let register = &mut registers[place(target)?];
     *register = match target.size() {
         // What is written to half a register clears the other half; smaller parts leave the rest alone.
         8 => value as i64,
@@ -167,8 +208,38 @@ pub(crate) fn emulate(registers: &mut [i64; 23], address: u64, data: &SharedData
         2 => *register & !0xFFFF | i64::from(value as u16),
         _ => *register & !0xFF | i64::from(value as u8),
     };
-    registers[libc::REG_RIP as usize] = instruction.next_ip() as i64;
-    true
+    Some(())
+}
+
+fn set_flags(registers: &mut [i64; 23], flags: u64) {
+    /// Carry, parity, adjust, zero, sign, overflow.
+    const ARITHMETIC: i64 = 0x8D5;
+    let place = &mut registers[libc::REG_EFL as usize];
+    *place = *place & !ARITHMETIC | flags as i64 & ARITHMETIC;
+}
+
+/// Result and flags of an operation on four or eight bytes.
+fn arithmetic(operation: Mnemonic, left: u64, right: u64, bytes: usize) -> Option<(u64, u64)> {
+    macro_rules! run {
+        ($($mnemonic:ident: $name:literal)*) => {
+            match (operation, bytes) {
+                $(
+                    (Mnemonic::$mnemonic, 8) => run!(concat!($name, " {0:r}, {1:r}")),
+                    (Mnemonic::$mnemonic, 4) => run!(concat!($name, " {0:e}, {1:e}")),
+                )*
+                _ => return None,
+            }
+        };
+        ($code:expr) => {{
+            let (mut value, mut flags) = (left, 0u64);
+            // SAFETY: works on registers, and takes the flags over the stack.
+            unsafe {
+                core::arch::asm!($code, "pushfq", "pop {2}", inout(reg) value, in(reg) right, inlateout(reg) flags);
+            }
+            (value, flags)
+        }};
+    }
+    Some(run!(Add: "add" Sub: "sub" Cmp: "cmp" And: "and" Or: "or" Xor: "xor" Test: "test"))
 }
 
 #[cfg(test)]
@@ -207,6 +278,25 @@ mod tests {
     }
 
     #[test]
+    fn compilers_fold_loads_into_arithmetic_and_comparisons() {
+        const ZERO: i64 = 1 << 6;
+        const CARRY: i64 = 1;
+        let flags = |registers: [i64; 23]| registers[libc::REG_EFL as usize];
+        // Every register is -1. add eax, [rcx]; sub rax, [rcx]; and ax, [rcx] is too narrow.
+        let sum = run(&[0x03, 0x01], BASE + 0x26C).unwrap();
+        assert_eq!((sum[libc::REG_RAX as usize], flags(sum) & (ZERO | CARRY)), (9, CARRY));
+        let difference = run(&[0x48, 0x2B, 0x01], BASE + 0x26C).unwrap();
+        assert_eq!((difference[libc::REG_RAX as usize], flags(difference) & (ZERO | CARRY)), (-11, 0));
+        assert!(run(&[0x66, 0x23, 0x01], BASE + 0x26C).is_none());
+        // cmp dword [rcx], 10; cmp [rcx], rax; cmp rax, [rcx]; test dword [rcx], 5.
+        let equal = run(&[0x83, 0x39, 10], BASE + 0x26C).unwrap();
+        assert_eq!((equal[libc::REG_RAX as usize], flags(equal) & (ZERO | CARRY)), (-1, ZERO));
+        assert_eq!(flags(run(&[0x48, 0x39, 0x01], BASE + 0x26C).unwrap()) & (ZERO | CARRY), CARRY);
+        assert_eq!(flags(run(&[0x48, 0x3B, 0x01], BASE + 0x26C).unwrap()) & (ZERO | CARRY), 0);
+        assert_eq!(flags(run(&[0xF7, 0x01, 5, 0, 0, 0], BASE + 0x26C).unwrap()) & (ZERO | CARRY), ZERO);
+    }
+
+    #[test]
     fn addresses_in_instructions_lead_to_the_labs_page() {
         let data = SharedData::new();
         data.set_times(1 << 40 | 5, 2, 3);
@@ -235,8 +325,9 @@ mod tests {
     fn what_is_no_load_from_the_page_stays_a_fault() {
         assert!(run(&[0x8B, 0x01], BASE - 8).is_none());
         assert!(run(&[0x8B, 0x01], BASE + SIZE).is_none());
-        // mov [rcx], eax writes; add eax, [rcx] is not carried out.
+        // mov [rcx], eax and add [rcx], eax write; imul eax, [rcx] is not carried out.
         assert!(run(&[0x89, 0x01], BASE).is_none());
-        assert!(run(&[0x03, 0x01], BASE).is_none());
+        assert!(run(&[0x01, 0x01], BASE).is_none());
+        assert!(run(&[0x0F, 0xAF, 0x01], BASE).is_none());
     }
 }

@@ -71,7 +71,7 @@ fn unloading_waits_for_the_last_handle() {
     let file = lab.open(r"\\.\LabTest").unwrap();
     match lab.unload("well") {
         Err(UnloadError::Pending { handles, .. }) => {
-            assert_eq!(handles, [r"1 open handle(s) to \Device\LabTest"]);
+            assert_eq!(handles, [r"1 open handle to \Device\LabTest"]);
         }
         other => panic!("{other:?}"),
     }

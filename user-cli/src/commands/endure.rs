@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use clap::{Args, Parser};
 use serde::Serialize;
 
-use super::driver::{image_bytes, service_name};
+use super::driver::{Model, image_bytes, service_name};
 use super::lab::describe_violations;
 use crate::cli::{Context, session};
 use crate::engine::{Access, transaction};
@@ -43,8 +43,11 @@ pub struct Arguments {
     #[arg(long)]
     inject_statuses: bool,
     /// Driver image [default: the Postern driver that this program carries]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
     image: Option<PathBuf>,
+    /// Driver model of the Postern driver that this program carries
+    #[arg(long, value_name = "MODEL", default_value = "kmdf")]
+    model: Model,
 }
 
 /// What the unregister call may return without having unregistered the callout: what is documented, what is reported, and what nobody
@@ -93,7 +96,7 @@ impl Times {
 }
 
 pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
-    let image = image_bytes(arguments.image.as_deref())?;
+    let image = image_bytes(arguments.image.as_deref(), arguments.model)?;
     let service = service_name(arguments.image.as_deref());
     let host = Host::start(&Settings { bfe: Bfe::Running })?;
     add_filters(&host)?;

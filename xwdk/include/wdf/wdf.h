@@ -259,6 +259,8 @@ typedef enum _WDFFUNCENUM {
     WdfDriverOpenParametersRegistryKeyTableIndex = 119,
     WdfIoQueueCreateTableIndex = 152,
     WdfIoQueueGetDeviceTableIndex = 157,
+    WdfIoQueueRetrieveNextRequestTableIndex = 158,
+    WdfIoQueueRetrieveRequestByFileObjectTableIndex = 159,
     WdfIoQueuePurgeSynchronouslyTableIndex = 164,
     WdfIoQueuePurgeTableIndex = 165,
     WdfObjectGetTypedContextWorkerTableIndex = 202,
@@ -275,6 +277,8 @@ typedef enum _WDFFUNCENUM {
     WdfRequestRetrieveOutputBufferTableIndex = 270,
     WdfRequestSetInformationTableIndex = 275,
     WdfRequestGetFileObjectTableIndex = 277,
+    WdfRequestForwardToIoQueueTableIndex = 281,
+    WdfRequestRequeueTableIndex = 283,
     WdfWaitLockCreateTableIndex = 312,
     WdfWaitLockAcquireTableIndex = 313,
     WdfWaitLockReleaseTableIndex = 314,
@@ -330,6 +334,10 @@ typedef NTSTATUS (*PFN_WDFIOQUEUECREATE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFD
                                          PWDF_IO_QUEUE_CONFIG Config, PWDF_OBJECT_ATTRIBUTES QueueAttributes,
                                          WDFQUEUE *Queue);
 typedef WDFDEVICE (*PFN_WDFIOQUEUEGETDEVICE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFQUEUE Queue);
+typedef NTSTATUS (*PFN_WDFIOQUEUERETRIEVENEXTREQUEST)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFQUEUE Queue,
+                                                      WDFREQUEST *OutRequest);
+typedef NTSTATUS (*PFN_WDFIOQUEUERETRIEVEREQUESTBYFILEOBJECT)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFQUEUE Queue,
+                                                              WDFFILEOBJECT FileObject, WDFREQUEST *OutRequest);
 typedef VOID (*PFN_WDFIOQUEUEPURGESYNCHRONOUSLY)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFQUEUE Queue);
 typedef VOID (*PFN_WDFIOQUEUEPURGE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFQUEUE Queue,
                                     PFN_WDF_IO_QUEUE_STATE PurgeComplete, WDFCONTEXT Context);
@@ -355,6 +363,9 @@ typedef NTSTATUS (*PFN_WDFREQUESTRETRIEVEOUTPUTBUFFER)(PWDF_DRIVER_GLOBALS Drive
 typedef VOID (*PFN_WDFREQUESTSETINFORMATION)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFREQUEST Request,
                                              ULONG_PTR Information);
 typedef WDFFILEOBJECT (*PFN_WDFREQUESTGETFILEOBJECT)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFREQUEST Request);
+typedef NTSTATUS (*PFN_WDFREQUESTFORWARDTOIOQUEUE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFREQUEST Request,
+                                                   WDFQUEUE DestinationQueue);
+typedef NTSTATUS (*PFN_WDFREQUESTREQUEUE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFREQUEST Request);
 typedef NTSTATUS (*PFN_WDFREQUESTMARKCANCELABLEEX)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFREQUEST Request,
                                                    PFN_WDF_REQUEST_CANCEL EvtRequestCancel);
 typedef NTSTATUS (*PFN_WDFWAITLOCKCREATE)(PWDF_DRIVER_GLOBALS DriverGlobals, PWDF_OBJECT_ATTRIBUTES LockAttributes,

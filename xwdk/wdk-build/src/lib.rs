@@ -41,7 +41,7 @@ pub enum ConfigError {
     FolderNotFound(PathBuf),
     #[error(
         "kernel images link no C runtime: the driver must be built with `-C target-feature=+crt-static` \
-         (see driver/kmdf/.cargo/config.toml)"
+         (see .cargo/config.toml in the folder of a driver here)"
     )]
     StaticCrtNotEnabled,
     #[error("cannot run {tool}: {source}; `cargo xtask setup` installs what is missing")]

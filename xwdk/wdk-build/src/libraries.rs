@@ -1,4 +1,4 @@
-//! Import libraries, made from lists of names, and the static library that holds the entry point of a KMDF image.
+//! Import libraries, made from lists of names, and static libraries, made from the sources in `xwdk/lib`.
 //!
 //! A function that is not in the lists has no import library entry: the link fails and names it.
 
@@ -48,8 +48,9 @@ pub fn build(config: &Config) -> Result<PathBuf, ConfigError> {
         import_library(&list, &folder)?;
     }
 
+    static_library(config, &folder, "wdmsec.c", "wdmsec.lib")?;
     if let DriverConfig::Kmdf(_) = config.driver_config {
-        entry_library(config, &folder)?;
+        static_library(config, &folder, "wdf_driver_entry.c", "WdfDriverEntry.lib")?;
     }
     Ok(folder)
 }
@@ -78,11 +79,11 @@ fn import_library(list: &Path, folder: &Path) -> Result<(), ConfigError> {
     )
 }
 
-/// `WdfDriverEntry.lib`: `FxDriverEntry`, and the variables that the framework fills.
-fn entry_library(config: &Config, folder: &Path) -> Result<(), ConfigError> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lib/wdf_driver_entry.c");
+/// `xwdk/lib/<source>` becomes `<library>`.
+fn static_library(config: &Config, folder: &Path, source: &str, library: &str) -> Result<(), ConfigError> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lib").join(source);
     println!("cargo::rerun-if-changed={}", source.display());
-    let object = folder.join("wdf_driver_entry.obj");
+    let object = folder.join(library).with_extension("obj");
 
     let mut clang = Command::new("clang");
     clang
@@ -102,7 +103,7 @@ fn entry_library(config: &Config, folder: &Path) -> Result<(), ConfigError> {
     run("clang", clang.arg(&source).arg("-o").arg(&object))?;
 
     let mut out = std::ffi::OsString::from("/out:");
-    out.push(folder.join("WdfDriverEntry.lib"));
+    out.push(folder.join(library));
     run("llvm-lib", Command::new("llvm-lib").arg(out).arg(&object))
 }
 

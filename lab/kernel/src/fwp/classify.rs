@@ -7,11 +7,12 @@ use fwps::sys::*;
 use postern_engine::layers::{self, DataType, Field};
 use postern_engine::{CalloutCall, Callouts, ClassifyOut, ContractViolation, RuntimeFilter, Value, Verdict};
 
-use super::callouts::{Table, layer_name};
+use super::callouts::{Callout, Table, layer_name};
 use super::{View, give};
 use crate::call::{CallContext, call_image};
 use crate::kernel::Kernel;
 use crate::nt::DISPATCH_LEVEL;
+use crate::ptr::{Ptr, field};
 use crate::report::{self, Finding, Kind};
 
 /// Fields of the layer that has most (ALE_AUTH_CONNECT).
@@ -104,6 +105,24 @@ impl Classify<'_> {
     }
 }
 
+impl Classify<'_> {
+    /// Reports what a callout's classifyFn did, once for each callout.
+    #[cold]
+    fn report(&self, callout: &Callout, what: &str, remedy: &str) {
+        if callout.reported.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        report::violation_of(
+            &callout.owner.driver,
+            Finding {
+                kind: Kind::Contract,
+                what: format!("classifyFn of {}, called at {}, {what}", callout.name(), layer_name(self.layer)),
+                remedy: remedy.into(),
+            },
+        );
+    }
+}
+
 struct Host<'a, 'b> {
     classify: &'a mut Classify<'b>,
     /// The values, once a callout has been called.
@@ -140,6 +159,7 @@ impl Callouts for Host<'_, '_> {
         let function = callout.registration.classify;
         let filter = raw_filter.as_ptr();
         let raw_out_pointer = &raw mut raw_out;
+        let data_start = data_start(this.layer, this.layer_data);
         let result = if callout.registration.without_classify_context {
             let arguments = (self.raw, this.metadata, this.layer_data, filter, flow_context, raw_out_pointer);
             // SAFETY: registered as a `FWPS_CALLOUT_CLASSIFY_FN0`, and entered; all structures outlive the call.
@@ -162,6 +182,13 @@ impl Callouts for Host<'_, '_> {
             // The lab has stopped; what the function left half done is no answer.
             return CalloutCall::NotOnThisFlow;
         }
+        if data_start != self::data_start(this.layer, this.layer_data) {
+            this.report(
+                callout,
+                "left the packet's data beginning elsewhere",
+                "undo NdisRetreatNetBufferDataStart with NdisAdvanceNetBufferDataStart, and the other way round",
+            );
+        }
         *out = ClassifyOut {
             action: raw_out.actionType,
             rights: raw_out.rights,
@@ -175,23 +202,17 @@ impl Callouts for Host<'_, '_> {
     #[cold]
     fn contract_violation(&mut self, filter: &RuntimeFilter, violation: ContractViolation) {
         let Some(callout) = self.classify.callouts.get(filter.action.callout_id) else { return };
-        if callout.reported.swap(true, Ordering::Relaxed) {
-            return;
-        }
         let (what, remedy) = explain(violation);
-        report::violation_of(
-            &callout.owner.driver,
-            Finding {
-                kind: Kind::Contract,
-                what: format!(
-                    "classifyFn of {}, called at {}, {what}",
-                    callout.name(),
-                    layer_name(self.classify.layer)
-                ),
-                remedy: remedy.into(),
-            },
-        );
+        self.classify.report(callout, &what, remedy);
     }
+}
+
+/// Where the data of a classify's packet begin, and how long they are, as the callouts that come after it rely on.
+fn data_start(layer: u16, layer_data: *mut c_void) -> Option<(u32, u32)> {
+    let is_stream = matches!(layer, FWPS_LAYER_STREAM_V4 | FWPS_LAYER_STREAM_V6);
+    let list = Ptr::new(layer_data.cast::<NET_BUFFER_LIST>()).non_null().filter(|_| !is_stream)?;
+    let buffer = Ptr::new(field!(list, FirstNetBuffer).read()).non_null()?;
+    Some((field!(buffer, DataOffset).read(), field!(buffer, DataLength).read()))
 }
 
 fn explain(violation: ContractViolation) -> (String, &'static str) {

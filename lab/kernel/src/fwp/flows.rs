@@ -11,6 +11,7 @@ use fwps::sys::*;
 
 use super::callouts::Callout;
 use crate::kernel::lock;
+use crate::thread;
 
 const CHUNK: usize = 1 << 12;
 const CHUNKS: usize = 1 << 14;
@@ -182,26 +183,47 @@ impl Flows {
 
     /// `FwpsFlowRemoveContext0`.
     pub fn remove(&self, handle: u64, layer: u16, callout: u32) -> NTSTATUS {
-        let Some(cell) = self.cell(handle) else { return STATUS_UNSUCCESSFUL };
-        let context = {
-            let mut contexts = lock(&cell.contexts);
-            if cell.generation.load(Ordering::Acquire) != (handle >> 32) as u32 {
-                return STATUS_UNSUCCESSFUL;
+        match self.detach(handle, layer, callout) {
+            Ok(context) => {
+                let _ = context.callout.flow_deleted(context.layer, context.value);
+                STATUS_SUCCESS
             }
-            let Some(position) = contexts.iter().position(|context| context.is(layer, callout)) else {
-                return STATUS_UNSUCCESSFUL;
-            };
-            if cell.active.load(Ordering::Acquire) == activity(callout, layer) {
-                // Whoever is classifying may be using the context: it is deleted when that call ends.
-                contexts[position].deleting = true;
-                return STATUS_PENDING;
-            }
-            let context = contexts.swap_remove(position);
-            cell.count.store(contexts.len() as u32, Ordering::Release);
-            context
+            Err(status) => status,
+        }
+    }
+
+    /// Removes a context whose flowDeleteFn another thread calls, after a moment: as when a classify is in progress, or when the flow
+    /// ends at the same time. Returns whether there is one.
+    pub fn remove_later(&self, handle: u64, layer: u16, callout: u32) -> bool {
+        const MOMENT: core::time::Duration = core::time::Duration::from_millis(2);
+        let context = match self.detach(handle, layer, callout) {
+            Ok(context) => context,
+            Err(status) => return status == STATUS_PENDING,
         };
-        let _ = context.callout.flow_deleted(context.layer, context.value);
-        STATUS_SUCCESS
+        let kernel = thread::current().share();
+        std::thread::spawn(move || {
+            std::thread::sleep(MOMENT);
+            thread::enter(&kernel, || context.callout.flow_deleted(context.layer, context.value))
+        });
+        true
+    }
+
+    /// Takes a context off its flow, unless a classify uses it: then it is deleted when that ends, and the answer is `STATUS_PENDING`.
+    fn detach(&self, handle: u64, layer: u16, callout: u32) -> Result<Context, NTSTATUS> {
+        let cell = self.cell(handle).ok_or(STATUS_UNSUCCESSFUL)?;
+        let mut contexts = lock(&cell.contexts);
+        if cell.generation.load(Ordering::Acquire) != (handle >> 32) as u32 {
+            return Err(STATUS_UNSUCCESSFUL);
+        }
+        let position = contexts.iter().position(|context| context.is(layer, callout)).ok_or(STATUS_UNSUCCESSFUL)?;
+        if cell.active.load(Ordering::Acquire) == activity(callout, layer) {
+            // Whoever is classifying may be using the context.
+            contexts[position].deleting = true;
+            return Err(STATUS_PENDING);
+        }
+        let context = contexts.swap_remove(position);
+        cell.count.store(contexts.len() as u32, Ordering::Release);
+        Ok(context)
     }
 }
 

@@ -66,6 +66,8 @@ struct Queue {
     jobs: VecDeque<Job>,
     /// Whether a thread carries packets.
     running: bool,
+    /// Whether it is at a job.
+    busy: bool,
 }
 
 pub(crate) struct Handle {
@@ -130,6 +132,12 @@ impl Injection {
         thread::spawn(&kernel.clone(), "lab injection", move || carry(&kernel)).expect("the system refuses a thread");
     }
 
+    /// Whether nothing waits to be carried or classified again.
+    pub fn is_idle(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.jobs.is_empty() && !queue.busy
+    }
+
     /// Classifies again what a callout had pended, and has now completed.
     pub fn resume(&self, resumed: Resumed) {
         self.queue(Job::Resume(resumed));
@@ -145,12 +153,14 @@ fn carry(kernel: &Arc<Kernel>) {
     let mut end = kernel.clock.now() + IDLE;
     loop {
         if let Some(job) = queue.jobs.pop_front() {
+            queue.busy = true;
             drop(queue);
             match job {
                 Job::Inject(injected) => injected.carry(kernel),
                 Job::Resume(resumed) => resumed.classify(kernel),
             }
             queue = lock(&injection.queue);
+            queue.busy = false;
             end = kernel.clock.now() + IDLE;
             continue;
         }

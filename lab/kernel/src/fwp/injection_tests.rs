@@ -289,6 +289,44 @@ fn a_referenced_packet_keeps_its_bytes_while_traffic_goes_on() {
 }
 
 #[test]
+fn a_classify_that_leaves_the_data_beginning_elsewhere_is_reported() {
+    for (undone, violations) in [(true, 0), (false, 1)] {
+        let lab = lab_at(layers::key::INBOUND_TRANSPORT_V4);
+        on_classify(move |classify| {
+            let list = Ptr::new(classify.layer_data.cast::<NET_BUFFER_LIST>());
+            let buffer = list.as_ref().FirstNetBuffer;
+            let status = import!("ndis.sys", NdisRetreatNetBufferDataStart(buffer, 8u32, 0u32, 0u64));
+            assert_eq!(status, STATUS_SUCCESS);
+            if undone {
+                import!("ndis.sys", NdisAdvanceNetBufferDataStart(buffer, 8u32, 0u8, 0u64));
+            }
+        });
+        lab.traffic().accept(&connection());
+        assert_eq!(lab.violations().len(), violations, "{:?}", lab.violations());
+    }
+}
+
+#[test]
+fn what_stands_beside_the_data_goes_along_with_a_copy() {
+    let lab = lab_at(layers::key::OUTBOUND_TRANSPORT_V4);
+    let origins = Rc::new(RefCell::new(Vec::new()));
+    let seen = origins.clone();
+    on_classify(move |classify| {
+        let source = classify.layer_data.cast::<NET_BUFFER_LIST>();
+        // SAFETY: the lab's list, which nobody else has now.
+        unsafe { (*source).NetBufferListInfo[0] = core::ptr::without_provenance_mut(7) };
+        let copy = crate::thread::current().fwp.ndis.new_list_with_buffer(0, 0, 0, Ptr::NULL, 0, 0);
+        import!("ndis.sys", NdisCopySendNetBufferListInfo(copy.as_mut_ptr(), source));
+        let origin = ndis::LabList::of(copy).and_then(ndis::LabList::origin).unwrap();
+        seen.borrow_mut().push((copy.as_ref().NetBufferListInfo[0].addr(), origin.remote));
+        import!("fwpkclnt.sys", FwpsFreeNetBufferList0(copy.as_mut_ptr()));
+    });
+    lab.traffic().connect(&connection());
+    assert_eq!(origins.take(), [(7, connection().remote)]);
+    assert!(lab.violations().is_empty(), "{:?}", lab.violations());
+}
+
+#[test]
 fn net_buffers_are_read_copied_and_moved_as_ndis_does() {
     let lab = Lab::start(Config::default());
     lab.enter(|| {

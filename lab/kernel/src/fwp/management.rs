@@ -13,7 +13,7 @@ use postern_engine::{Engine, SessionId, View};
 use super::give::{self, Arena};
 use super::{Owner, State, failure, marshal, notify::Notifier, owner};
 use crate::export::{self, Export, exports};
-use crate::inject::faulted;
+use crate::inject::{Meaning, fault};
 use crate::irql::require_irql;
 use crate::kernel::{lock, next_number};
 use crate::nt::PASSIVE_LEVEL;
@@ -129,14 +129,26 @@ fn bad_handle(handle: u64, what: &str, from: &str) -> NTSTATUS {
 }
 
 /// What every management function does first, and how it answers.
-fn run(body: impl FnOnce(&State) -> Result<(), NTSTATUS>) -> NTSTATUS {
+fn run(engine_handle: u64, body: impl FnOnce(&State) -> Result<(), NTSTATUS>) -> NTSTATUS {
     if !require_irql(PASSIVE_LEVEL) {
         return STATUS_NOT_SUPPORTED;
     }
-    if let Some(status) = faulted() {
+    let state = &thread::current().fwp;
+    if let Some((status, meaning)) = fault() {
+        // What comes true may be true already; either way the driver hears the status.
+        let _ = match meaning {
+            Meaning::Refused | Meaning::Lie | Meaning::Later => Ok(()),
+            Meaning::Done => body(state),
+            Meaning::SessionEnded => {
+                change(state, engine_handle, |engine, session, notifier| engine.session_close(session, notifier))
+            }
+            Meaning::TransactionEnded => {
+                change(state, engine_handle, |engine, session, notifier| engine.transaction_abort(session, notifier))
+            }
+        };
         return status.0;
     }
-    body(&thread::current().fwp).err().unwrap_or(STATUS_SUCCESS)
+    body(state).err().unwrap_or(STATUS_SUCCESS)
 }
 
 /// A change made in a session.
@@ -172,7 +184,7 @@ extern "win64" fn FwpmEngineOpen0(
     session: Ptr<FWPM_SESSION0>,
     engine_handle: Ptr<u64>,
 ) -> NTSTATUS {
-    run(|state| {
+    run(0, |state| {
         if engine_handle.is_null() {
             return Err(failure(FwpError::NullPointer));
         }
@@ -194,7 +206,7 @@ extern "win64" fn FwpmEngineOpen0(
 const SYSTEM_PROCESS: u32 = 4;
 
 extern "win64" fn FwpmEngineClose0(engine_handle: u64) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         match change(state, engine_handle, |engine, session, notifier| engine.session_close(session, notifier)) {
             // An aborted session, such as one of a base filtering engine that has stopped, is gone already.
             Ok(()) => {}
@@ -207,7 +219,7 @@ extern "win64" fn FwpmEngineClose0(engine_handle: u64) -> NTSTATUS {
 }
 
 extern "win64" fn FwpmTransactionBegin0(engine_handle: u64, flags: u32) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         if flags & !FWPM_TXN_READ_ONLY != 0 {
             return Err(failure(FwpError::InvalidFlags));
         }
@@ -218,11 +230,15 @@ extern "win64" fn FwpmTransactionBegin0(engine_handle: u64, flags: u32) -> NTSTA
 }
 
 extern "win64" fn FwpmTransactionCommit0(engine_handle: u64) -> NTSTATUS {
-    run(|state| change(state, engine_handle, |engine, session, notifier| engine.transaction_commit(session, notifier)))
+    run(engine_handle, |state| {
+        change(state, engine_handle, |engine, session, notifier| engine.transaction_commit(session, notifier))
+    })
 }
 
 extern "win64" fn FwpmTransactionAbort0(engine_handle: u64) -> NTSTATUS {
-    run(|state| change(state, engine_handle, |engine, session, notifier| engine.transaction_abort(session, notifier)))
+    run(engine_handle, |state| {
+        change(state, engine_handle, |engine, session, notifier| engine.transaction_abort(session, notifier))
+    })
 }
 
 extern "win64" fn FwpmFreeMemory0(memory: Ptr<u64>) {
@@ -240,7 +256,7 @@ extern "win64" fn FwpmFreeMemory0(memory: Ptr<u64>) {
 }
 
 extern "win64" fn FwpmProviderAdd0(engine_handle: u64, provider: Ptr<FWPM_PROVIDER0>, _sd: Ptr<c_void>) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         let provider = marshal::provider(provider).map_err(failure)?;
         change(state, engine_handle, |engine, session, _| engine.provider_add(session, provider.clone()))?;
         Ok(())
@@ -248,14 +264,14 @@ extern "win64" fn FwpmProviderAdd0(engine_handle: u64, provider: Ptr<FWPM_PROVID
 }
 
 extern "win64" fn FwpmProviderDeleteByKey0(engine_handle: u64, key: Ptr<GUID>) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         let key = marshal::required_key(key).map_err(failure)?;
         change(state, engine_handle, |engine, session, _| engine.provider_delete(session, key))
     })
 }
 
 extern "win64" fn FwpmSubLayerAdd0(engine_handle: u64, sublayer: Ptr<FWPM_SUBLAYER0>, _sd: Ptr<c_void>) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         let sublayer = marshal::sublayer(sublayer).map_err(failure)?;
         change(state, engine_handle, |engine, session, _| engine.sublayer_add(session, sublayer.clone()))?;
         Ok(())
@@ -263,7 +279,7 @@ extern "win64" fn FwpmSubLayerAdd0(engine_handle: u64, sublayer: Ptr<FWPM_SUBLAY
 }
 
 extern "win64" fn FwpmSubLayerDeleteByKey0(engine_handle: u64, key: Ptr<GUID>) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         let key = marshal::required_key(key).map_err(failure)?;
         change(state, engine_handle, |engine, session, _| engine.sublayer_delete(session, key))
     })
@@ -275,7 +291,7 @@ extern "win64" fn FwpmCalloutAdd0(
     _sd: Ptr<c_void>,
     id: Ptr<u32>,
 ) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         let callout = marshal::callout(callout).map_err(failure)?;
         let assigned = change(state, engine_handle, |engine, session, _| engine.callout_add(session, callout.clone()))?;
         state.name_callout(&callout.key, &callout.display.name);
@@ -285,11 +301,13 @@ extern "win64" fn FwpmCalloutAdd0(
 }
 
 extern "win64" fn FwpmCalloutDeleteById0(engine_handle: u64, id: u32) -> NTSTATUS {
-    run(|state| change(state, engine_handle, |engine, session, _| engine.callout_delete_by_id(session, id)))
+    run(engine_handle, |state| {
+        change(state, engine_handle, |engine, session, _| engine.callout_delete_by_id(session, id))
+    })
 }
 
 extern "win64" fn FwpmCalloutDeleteByKey0(engine_handle: u64, key: Ptr<GUID>) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         let key = marshal::required_key(key).map_err(failure)?;
         change(state, engine_handle, |engine, session, _| engine.callout_delete(session, key))
     })
@@ -301,7 +319,7 @@ extern "win64" fn FwpmFilterAdd0(
     _sd: Ptr<c_void>,
     id: Ptr<u64>,
 ) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         let filter = marshal::filter(filter).map_err(failure)?;
         let assigned = change(state, engine_handle, |engine, session, notifier| {
             engine.filter_add(session, filter.clone(), notifier)
@@ -312,11 +330,13 @@ extern "win64" fn FwpmFilterAdd0(
 }
 
 extern "win64" fn FwpmFilterDeleteById0(engine_handle: u64, id: u64) -> NTSTATUS {
-    run(|state| change(state, engine_handle, |engine, session, notifier| engine.filter_delete(session, id, notifier)))
+    run(engine_handle, |state| {
+        change(state, engine_handle, |engine, session, notifier| engine.filter_delete(session, id, notifier))
+    })
 }
 
 extern "win64" fn FwpmFilterDeleteByKey0(engine_handle: u64, key: Ptr<GUID>) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         let key = marshal::required_key(key).map_err(failure)?;
         change(state, engine_handle, |engine, session, notifier| engine.filter_delete_by_key(session, key, notifier))
     })
@@ -329,7 +349,7 @@ fn get<T, U: Copy>(
     find: impl FnOnce(View<'_>) -> Result<T, FwpError>,
     make: impl FnOnce(&mut Arena, &T) -> U,
 ) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         if out.is_null() {
             return Err(failure(FwpError::NullPointer));
         }
@@ -409,7 +429,7 @@ fn begin(
     enum_handle: Ptr<u64>,
     collect: impl FnOnce(&Engine, SessionId) -> Result<Enumeration, FwpError>,
 ) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         if enum_handle.is_null() {
             return Err(failure(FwpError::NullPointer));
         }
@@ -430,7 +450,7 @@ fn next<T, U: Copy>(
     take: impl FnOnce(&mut Enumeration) -> Option<&mut std::vec::IntoIter<T>>,
     make: impl Fn(&mut Arena, &T) -> U,
 ) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         if entries.is_null() || returned.is_null() {
             return Err(failure(FwpError::NullPointer));
         }
@@ -448,7 +468,7 @@ fn next<T, U: Copy>(
 
 /// A `DestroyEnumHandle` function.
 fn end(engine_handle: u64, enum_handle: u64) -> NTSTATUS {
-    run(|state| {
+    run(engine_handle, |state| {
         state.handles.session(engine_handle)?;
         let mut handles = lock(&state.handles.0);
         match handles.get(&enum_handle) {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::callouts::{self, Callout, Registration};
 use super::{State, failure, marshal, owner};
 use crate::export::{Export, exports};
-use crate::inject::faulted;
+use crate::inject::{self, Meaning, faulted};
 use crate::irql::require_irql;
 use crate::nt::{DISPATCH_LEVEL, PASSIVE_LEVEL};
 use crate::ptr::Ptr;
@@ -166,10 +166,14 @@ extern "win64" fn FwpsFlowAssociateContext0(
 
 extern "win64" fn FwpsFlowRemoveContext0(flow_id: u64, layer_id: u16, callout_id: u32) -> NTSTATUS {
     require_irql(DISPATCH_LEVEL);
-    if let Some(status) = faulted() {
-        return status.0;
+    let kernel = thread::current();
+    match inject::fault() {
+        Some((status, Meaning::Later)) if kernel.fwp.flows.remove_later(flow_id, layer_id, callout_id) => status.0,
+        // Without a context there is nothing that could happen later.
+        Some((_, Meaning::Later)) => STATUS_UNSUCCESSFUL,
+        Some((status, _)) => status.0,
+        None => kernel.fwp.flows.remove(flow_id, layer_id, callout_id),
     }
-    thread::current().fwp.flows.remove(flow_id, layer_id, callout_id)
 }
 
 extern "win64" fn FwpsFlowAbort0(flow_id: u64) -> NTSTATUS {

@@ -115,12 +115,13 @@ fn file_of(irp: Ptr<Irp>) -> Option<Ref<File>> {
 
 fn cleanup(device: &Ref<Device>, irp: Ptr<Irp>) -> NtStatus {
     let wdm_file = field!(wdm::location(irp), FileObject).read();
-    queue::cancel_of_file(device, wdm_file);
     if let (Some(file), Some(files)) = (file_of(irp), &device.init.files)
         && files.cleanup != 0
     {
         device.object.client.call("EvtFileCleanup", "", irql::current(), files.cleanup, (file.handle(),));
     }
+    // After the callback, in which the driver completes what it has of the file's.
+    queue::cancel_of_file(device, wdm_file);
     finish(irp, NtStatus::SUCCESS)
 }
 

@@ -319,11 +319,9 @@ impl IoManager {
             .values()
             .filter(|device| device.image == image && device.handles != 0)
             .map(|device| {
-                format!(
-                    "{} open handle(s) to {}",
-                    device.handles,
-                    device.name.as_deref().unwrap_or("an unnamed device")
-                )
+                let plural = if device.handles == 1 { "" } else { "s" };
+                let name = device.name.as_deref().unwrap_or("an unnamed device");
+                format!("{} open handle{plural} to {name}", device.handles)
             })
             .collect()
     }
@@ -933,6 +931,9 @@ extern "win64" fn IoGetStackLimits(low: Ptr<u64>, high: Ptr<u64>) {
 
 extern "win64" fn IoRegisterShutdownNotification(device: u64) -> NtStatus {
     require_irql(PASSIVE_LEVEL);
+    if let Some(status) = inject::faulted() {
+        return status;
+    }
     lock(&thread::current().io.state).shutdown.push((device, origin()));
     NtStatus::SUCCESS
 }
@@ -994,6 +995,9 @@ fn initialise_csq(csq: Ptr<Csq>, kind: u32, routines: [u64; 6]) -> NtStatus {
     let [InsertIrp, RemoveIrp, PeekNextIrp, AcquireLock, ReleaseLock, CompleteCanceledIrp] = routines;
     if routines.contains(&0) {
         bad_parameter("a routine that is null", "pass all six routines of the queue");
+    }
+    if let Some(status) = inject::faulted() {
+        return status;
     }
     csq.write(Csq {
         Type: kind,
@@ -1238,6 +1242,13 @@ impl File {
                 Err(status)
             }
         })
+    }
+
+    /// The service of the driver whose device it is.
+    pub fn service(&self) -> Option<String> {
+        let state = lock(&self.inner.kernel.io.state);
+        let driver = state.devices.get(&self.inner.device.address())?.driver.upgrade()?;
+        Some(driver.name().to_owned())
     }
 
     /// Sends a device control request and waits for its end; returns what it put out.

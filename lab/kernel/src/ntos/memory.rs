@@ -240,7 +240,13 @@ extern "win64" fn MmIsAddressValid(address: u64) -> u8 {
 
 extern "win64" fn MmGetSystemRoutineAddress(name: Ptr<UnicodeString>) -> u64 {
     require_irql(0);
+    if inject::faulted().is_some() {
+        return 0;
+    }
     let name = name.read().text();
+    if inject::faulted().is_some() {
+        return 0;
+    }
     export::all().find("ntoskrnl.exe", &name).unwrap_or(0)
 }
 

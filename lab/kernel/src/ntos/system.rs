@@ -377,6 +377,9 @@ extern "win64" fn EtwUnregister(handle: u64) -> NtStatus {
 
 /// Event data is kept when it is text.
 fn log_event(handle: u64, count: u32, data: Ptr<[u64; 2]>) -> NtStatus {
+    if let Some(status) = inject::faulted() {
+        return status;
+    }
     let kernel = thread::current();
     if !lock(&kernel.etw.0).contains_key(&handle) {
         return NtStatus::INVALID_HANDLE;
@@ -422,6 +425,9 @@ extern "win64" fn EtwWriteTransfer(
 }
 
 extern "win64" fn EtwWriteString(handle: u64, _level: u8, _keyword: u64, _activity: u64, text: Ptr<u16>) -> NtStatus {
+    if let Some(status) = inject::faulted() {
+        return status;
+    }
     let kernel = thread::current();
     let text = String::from_utf16_lossy(&crate::ntos::debug::c_string(text, 4096));
     if !lock(&kernel.etw.0).contains_key(&handle) {

@@ -194,6 +194,12 @@ impl Timers {
         })
     }
 
+    /// Whether no DPC is queued or running.
+    pub fn is_idle(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.dpcs.is_empty() && queue.running.is_none()
+    }
+
     /// Waits until every DPC queued before the call has returned.
     pub fn flush(&self) {
         let mut queue = lock(&self.queue);

@@ -114,6 +114,12 @@ impl Workers {
         self.changed.notify_all();
     }
 
+    /// Whether no work item is queued or running.
+    pub fn is_idle(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.jobs.is_empty() && queue.running.is_empty()
+    }
+
     /// Waits until no work item of an image is queued or running with a reference to a device.
     pub fn wait_for_io_items(&self, image: u64, at_most: Duration) -> bool {
         let clock = &thread::current().clock;

@@ -1,0 +1,13 @@
+//! The built `postern_wdm.sys`, in the lab: the tests of `main.rs`.
+
+/// The image that the tests load.
+pub const IMAGE: &[u8] = postern_image::POSTERN_WDM_SYS;
+
+mod flows;
+mod holding;
+mod leaving;
+mod parking;
+mod requests;
+mod starting;
+mod support;
+mod verdicts;
