@@ -10,6 +10,7 @@ use core::fmt;
 use crate::irql;
 use crate::ptr::Ptr;
 use crate::report;
+use crate::schedule;
 use crate::thread::{self, ThreadPage};
 
 /// What an image is being called for; it names the culprit if the call goes wrong.
@@ -68,6 +69,8 @@ pub(crate) struct Frame {
     pub entry_irql: u8,
     pub spin_locks: u32,
     pub critical_regions: i32,
+    /// Under a schedule: where the import in progress returns to.
+    pub returns_to: u64,
 }
 
 #[repr(C)]
@@ -264,6 +267,7 @@ pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
     arguments: A,
 ) -> Exit {
     let page = thread::page();
+    schedule::entering(page, context.what);
     if page.stopped() {
         return Exit::Stopped;
     }
@@ -277,10 +281,11 @@ pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
         entry_irql: irql,
         spin_locks: page.spin_locks.get(),
         critical_regions: page.critical_regions.get(),
+        returns_to: 0,
     };
     let slots = arguments.slots();
     page.irql.set(irql);
-    page.innermost.set(&raw const frame);
+    page.innermost.set(&raw mut frame);
     // SAFETY: the caller vouches for function and arguments; the frame and the slots outlive the call.
     let exit = unsafe { postern_lab_invoke(&raw mut frame, function, slots.as_ptr(), u32::from(A::COUNT > 4)) };
     page.innermost.set(frame.previous);
@@ -290,6 +295,7 @@ pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
     if !BALANCED {
         page.caller.set(frame.caller);
         page.import.set(frame.import);
+        schedule::left(page, context.what);
         return Exit::Returned(exit.value);
     }
     if page.irql.get() != irql
@@ -301,6 +307,7 @@ pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
     page.caller.set(frame.caller);
     page.import.set(frame.import);
     page.irql.set(frame.irql);
+    schedule::left(page, context.what);
     Exit::Returned(exit.value)
 }
 

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::call::{CallContext, call_image};
 use crate::image::{self, Image, ImageError};
@@ -11,6 +11,7 @@ use crate::nt::{DriverExtension, DriverObject, NtStatus, OwnedUnicode, PASSIVE_L
 use crate::ntos::{io, object, pool};
 use crate::ptr::{Ptr, field};
 use crate::report::{self, Finding, Kind, Violation};
+use crate::schedule;
 use crate::thread;
 
 /// How long an unloaded driver's work items may run on before they are reported.
@@ -180,14 +181,14 @@ pub(crate) fn load(kernel: &Arc<Kernel>, service: &str, file: &[u8]) -> Result<D
     if kernel.drivers.by_name(service).is_some() {
         return Err(LoadError::AlreadyLoaded(service.into()));
     }
-    let image = Image::load(service, file)?;
+    let image = Image::load(service, file, &kernel.clock)?;
     let entry = image.entry_point();
     let driver = create(kernel, service, image);
     lock(&kernel.drivers.0).push(driver.clone());
 
     let log_from = kernel.reports.log_position();
     let violations_from = kernel.reports.occurred();
-    let started = Instant::now();
+    let started = kernel.clock.elapsed();
     let object_name = format!("driver {service}");
     let context = CallContext { what: "DriverEntry", object: &object_name, at: "" };
     // SAFETY: the entry point of a driver image, called as the system calls it.
@@ -202,7 +203,7 @@ pub(crate) fn load(kernel: &Arc<Kernel>, service: &str, file: &[u8]) -> Result<D
     }
     driver.state.store(UNLOADING, Ordering::Release);
     let mut report = release(kernel, &driver, "DriverEntry failed");
-    report.duration = started.elapsed();
+    report.duration = kernel.clock.elapsed() - started;
     report.log = kernel.reports.log_since(log_from);
     report.violations = kernel.reports.since(violations_from);
     Err(LoadError::DriverEntry { status, report: Box::new(report) })
@@ -285,8 +286,9 @@ fn run_unload(kernel: &Arc<Kernel>, driver: &Arc<Driver>) -> Result<UnloadReport
     let log_from = kernel.reports.log_position();
     let violations_from = kernel.reports.occurred();
     let registrations = kernel.fwp.registrations(driver.number);
-    let started = Instant::now();
+    let started = kernel.clock.elapsed();
     let object_name = format!("driver {}", driver.name);
+    schedule::unloading();
     let context = CallContext { what: "DriverUnload", object: &object_name, at: "" };
     let routine = field!(driver.object, DriverUnload).read() as *const ();
     // SAFETY: the routine that the driver set for exactly this call.
@@ -296,7 +298,7 @@ fn run_unload(kernel: &Arc<Kernel>, driver: &Arc<Driver>) -> Result<UnloadReport
     }
     let mut report = release(kernel, driver, "unload");
     report.registrations = registrations;
-    report.duration = started.elapsed();
+    report.duration = kernel.clock.elapsed() - started;
     report.log = kernel.reports.log_since(log_from);
     report.violations = kernel.reports.since(violations_from);
     Ok(report)
@@ -376,6 +378,7 @@ fn release(kernel: &Arc<Kernel>, driver: &Arc<Driver>, after: &str) -> UnloadRep
     }
     kernel.drivers.remove(driver);
     drop(lock(&driver.image).take());
+    schedule::unloaded();
     let extension = field!(driver.object, DriverExtension).read();
     kernel.pool.free_system(extension.cast());
     kernel.pool.free_system(driver.object.cast());

@@ -2,7 +2,7 @@
 //!
 //! A function is handed out as a small stub that notes the caller's return address and the function's
 //! number in the thread's page, then jumps on. So every report knows which call it is about and where it
-//! came from, for two stores a call.
+//! came from, for two stores a call. A thread under a schedule takes the way past that instead of straight on.
 //!
 //! An import is an `extern "win64"` function with the exported name, listed in its module's table:
 //!
@@ -24,7 +24,8 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use crate::thread::{self, PAGE_CALLER, PAGE_IMPORT};
+use crate::schedule::postern_lab_scheduled_import;
+use crate::thread::{self, PAGE_BATON, PAGE_CALLER, PAGE_IMPORT};
 
 /// How an export is handed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +93,7 @@ const KERNEL_MODULES: [&str; 2] = ["ntoskrnl.exe", "hal.dll"];
 /// Name under which the functions of the KMDF table are kept; no image imports from it.
 pub(crate) const KMDF_TABLE: &str = "<kmdf>";
 
-const STUB: usize = 48;
+const STUB: usize = 80;
 
 pub(crate) struct Exports {
     /// By lower-case module and name.
@@ -171,9 +172,18 @@ fn write_stub(stub: &mut [u8], number: u32, target: u64) {
     code.extend([0x65, 0xc7, 0x04, 0x25]);
     code.extend((PAGE_IMPORT as u32).to_le_bytes());
     code.extend(number.to_le_bytes());
+    // cmp qword ptr gs:[baton], 0; jne to the second jump
+    code.extend([0x65, 0x48, 0x83, 0x3c, 0x25]);
+    code.extend((PAGE_BATON as u32).to_le_bytes());
+    code.extend([0, 0x75, 14]);
     // jmp [rip]
     code.extend([0xff, 0x25, 0, 0, 0, 0]);
     code.extend(target.to_le_bytes());
+    // mov r11, [target]; jmp [rip]
+    code.extend([0x4c, 0x8b, 0x1d]);
+    code.extend((-15i32).to_le_bytes());
+    code.extend([0xff, 0x25, 0, 0, 0, 0]);
+    code.extend((postern_lab_scheduled_import as *const () as u64).to_le_bytes());
     stub[..code.len()].copy_from_slice(&code);
 }
 
@@ -185,5 +195,10 @@ pub(crate) fn all() -> &'static Exports {
 
 /// Name of the import that this thread called last and is in.
 pub fn current_name() -> &'static str {
-    all().names.get(thread::page().import.get() as usize).copied().unwrap_or("an unknown import")
+    name(thread::page().import.get())
+}
+
+/// Name of the import with a number, as stubs note it.
+pub(crate) fn name(number: u32) -> &'static str {
+    all().names.get(number as usize).copied().unwrap_or("an unknown import")
 }

@@ -131,7 +131,7 @@ fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t
     // Where fetching itself has failed there is no instruction to look at.
     let fetched = error & 16 == 0;
     let may_emulate = image::state(rip) == Some(State::Loaded) && signal == libc::SIGSEGV && fetched;
-    if may_emulate && (emulate(page, registers) || shared_data::emulate(registers, address)) {
+    if may_emulate && (emulate(page, registers) || read_shared_data(page, registers, address)) {
         return true;
     }
     // SAFETY: the page belongs to this thread, and no other handler runs on it meanwhile.
@@ -199,6 +199,16 @@ fn emulate(page: &ThreadPage, registers: &mut [i64; 23]) -> bool {
     }
     registers[libc::REG_RIP as usize] += 4;
     true
+}
+
+/// A load from Windows' shared page that is not redirected to the lab's.
+fn read_shared_data(page: &ThreadPage, registers: &mut [i64; 23], address: u64) -> bool {
+    // SAFETY: a thread inside of an image has entered a kernel, which it holds.
+    let kernel = unsafe { &*page.kernel.get() };
+    if !kernel.clock.is_scheduled() {
+        kernel.clock.tick();
+    }
+    shared_data::emulate(registers, address, &kernel.clock.shared_data)
 }
 
 fn default(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {

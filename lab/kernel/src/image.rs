@@ -12,9 +12,11 @@ use object::LittleEndian as LE;
 use object::pe;
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, Import, PeFile64};
 
+use crate::clock::{self, Clock};
 use crate::export;
-use crate::kernel::{lock, next_number};
+use crate::kernel::{lock_of_process, next_number};
 use crate::report::Place;
+use crate::shared_data;
 
 /// Unloaded images whose addresses stay reserved, over the whole process.
 pub const QUARANTINED: usize = 256;
@@ -102,7 +104,7 @@ pub(crate) fn number_at(address: u64) -> Option<u64> {
 /// Names an address in an image.
 pub(crate) fn place(address: u64) -> Option<Place> {
     let start = range_of(address)?.start.load(Ordering::Relaxed);
-    let details = lock(&DETAILS).get(&start)?.clone();
+    let details = lock_of_process(&DETAILS).get(&start)?.clone();
     let offset = address - start;
     let symbol = details.symbols.range(..=offset).next_back().map(|(at, name)| (name.clone(), offset - at));
     Some(Place { image: details.name.clone(), offset, symbol })
@@ -145,7 +147,7 @@ impl Mapping {
         HIGHEST.fetch_max(slot + 1, Ordering::AcqRel);
         RESERVED[slot].number.store(next_number(), Ordering::Relaxed);
         let details = Details { name: name.to_string(), symbols: BTreeMap::new() };
-        lock(&DETAILS).insert(start, Arc::new(details));
+        lock_of_process(&DETAILS).insert(start, Arc::new(details));
         RESERVED[slot].state.store(1, Ordering::Release);
         Ok(Mapping { start, size, slot })
     }
@@ -159,7 +161,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        lock(&DETAILS).remove(&self.start);
+        lock_of_process(&DETAILS).remove(&self.start);
         RESERVED[self.slot].state.store(0, Ordering::Release);
         // SAFETY: the range is this mapping's, and no image lives in it any more.
         unsafe { libc::munmap(self.start as *mut libc::c_void, self.size) };
@@ -181,8 +183,8 @@ struct Section {
 }
 
 impl Image {
-    /// Maps `file` under `name`, ready to be entered.
-    pub fn load(name: &str, file: &[u8]) -> Result<Image, ImageError> {
+    /// Maps `file` under `name`, ready to be entered. What it reads inline from `KUSER_SHARED_DATA`, it reads from `clock`'s page.
+    pub fn load(name: &str, file: &[u8], clock: &Arc<Clock>) -> Result<Image, ImageError> {
         let parsed = PeFile64::parse(file).map_err(|error| check_kind(file).unwrap_or(malformed(error)))?;
         let headers = parsed.nt_headers();
         let machine = headers.file_header().machine.get(LE);
@@ -230,9 +232,17 @@ impl Image {
         }
         relocate(&parsed, file, optional.image_base(), mapping.start, memory, size)?;
         import(&parsed, memory, size)?;
+        let mut reads_time = false;
+        for section in sections.iter().filter(|section| section.characteristics.contains(pe::IMAGE_SCN_MEM_EXECUTE)) {
+            let code = &mut memory[section.start as usize..(section.start + section.virtual_size) as usize];
+            reads_time |= shared_data::redirect(code, &clock.shared_data) != 0;
+        }
+        if reads_time {
+            clock::keep_current(clock);
+        }
         protect(&mapping, &sections, header_size as u64);
 
-        let mut details = lock(&DETAILS);
+        let mut details = lock_of_process(&DETAILS);
         let number = RESERVED[mapping.slot].number.load(Ordering::Relaxed);
         details.insert(mapping.start, Arc::new(Details { name: name.to_string(), symbols: symbols(&parsed) }));
         drop(details);
@@ -291,7 +301,7 @@ impl Drop for Image {
             )
         };
         assert!(result != libc::MAP_FAILED, "cannot take an unloaded image's pages away");
-        let mut graveyard = lock(&GRAVEYARD);
+        let mut graveyard = lock_of_process(&GRAVEYARD);
         graveyard.push_back(mapping);
         if graveyard.len() > QUARANTINED {
             graveyard.pop_front();

@@ -1,8 +1,10 @@
 //! The state that all parts of one lab share.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use crate::clock::Clock;
+use crate::condition::Until;
 use crate::driver::{Drivers, UnloadReport};
 use crate::inject::Injections;
 use crate::kmdf::Kmdf;
@@ -16,6 +18,7 @@ use crate::ntos::table::{DeviceQueues, Tables};
 use crate::ntos::time::Timers;
 use crate::ntos::work::Workers;
 use crate::report::Reports;
+use crate::schedule::{self, Baton};
 use crate::thread::Processors;
 
 /// How a lab is set up.
@@ -40,6 +43,9 @@ pub struct Kernel {
     /// Set by a bug check; from then on nothing enters an image.
     pub(crate) stopped: AtomicBool,
     pub(crate) processors: Processors,
+    pub(crate) clock: Arc<Clock>,
+    /// What its threads pass on, if a seed schedules them.
+    pub(crate) baton: Option<Arc<Baton>>,
     pub(crate) reports: Reports,
     pub(crate) injections: Injections,
     pub(crate) pool: Pool,
@@ -66,8 +72,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    pub(crate) fn new(config: Config) -> Arc<Kernel> {
-        Arc::new(Kernel {
+    /// With a seed, that schedules the kernel's threads.
+    pub(crate) fn new(config: Config, seed: Option<u64>) -> Arc<Kernel> {
+        let clock = Clock::new(seed.is_some());
+        let baton = seed.map(|seed| Baton::new(seed, &clock));
+        let kernel = Arc::new(Kernel {
             stopped: AtomicBool::new(false),
             processors: Processors::new(config.processors.clamp(1, 1024)),
             reports: Reports::default(),
@@ -91,7 +100,13 @@ impl Kernel {
             drivers: Drivers::default(),
             loading: Mutex::new(()),
             last_unload: Mutex::new(None),
-        })
+            clock,
+            baton,
+        });
+        if let Some(baton) = &kernel.baton {
+            baton.belongs_to(&kernel);
+        }
+        kernel
     }
 
     /// Wakes every thread that waits in the lab, to see that it has stopped.
@@ -101,6 +116,7 @@ impl Kernel {
         self.workers.wake_all();
         self.io.wake_all();
         self.kmdf.wake_all();
+        self.fwp.wake_all();
     }
 
     /// Ends the lab's own threads.
@@ -116,7 +132,34 @@ impl Kernel {
 }
 
 /// A lock of the lab. A panic elsewhere leaves the data usable: every update is complete at each step.
+///
+/// A thread under a schedule may hold one while it is inside of an image and others run; who wants it meanwhile gives the baton away.
+#[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.try_lock() {
+        Ok(guard) => guard,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => wait_for_lock(mutex),
+    }
+}
+
+#[cold]
+fn wait_for_lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    while schedule::is_active() {
+        schedule::wait("a lock of the lab", Until::Notified, &|_| {
+            !matches!(mutex.try_lock(), Err(TryLockError::WouldBlock))
+        });
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+    lock_of_process(mutex)
+}
+
+/// A lock that all labs of the process share. Nothing enters an image with it held.
+pub(crate) fn lock_of_process<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,8 +1,9 @@
 //! The lab as its users see it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::condition::Until;
 use crate::driver::{self, DriverInfo, LoadError, UnloadError, UnloadReport};
 use crate::export;
 use crate::image::{Image, ImageError};
@@ -11,6 +12,7 @@ use crate::kernel::{Config, Kernel, lock};
 use crate::nt::NtStatus;
 use crate::ntos::io::File;
 use crate::report::{self, Violation};
+use crate::schedule;
 use crate::thread;
 
 /// A kernel that runs driver images: a cheap handle, to be cloned and sent about.
@@ -31,7 +33,12 @@ impl Drop for End {
 
 impl Lab {
     pub fn start(config: Config) -> Lab {
-        let kernel = Kernel::new(config);
+        Lab::start_with(config, None)
+    }
+
+    /// With a seed, that schedules the lab's threads.
+    pub(crate) fn start_with(config: Config, seed: Option<u64>) -> Lab {
+        let kernel = Kernel::new(config, seed);
         Lab { _end: Arc::new(End(kernel.clone())), kernel }
     }
 
@@ -47,11 +54,12 @@ impl Lab {
 
     /// Maps an image, resolves its imports and lets it go again, without calling its `DriverEntry`.
     pub fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
-        Image::load("check", image).map(drop)
+        Image::load("check", image, &self.kernel.clock).map(drop)
     }
 
     /// Unloads a driver. With handles open to its devices, that happens when the last is closed.
     pub fn unload(&self, service: &str) -> Result<UnloadReport, UnloadError> {
+        schedule::begins("an unload");
         self.enter(|| driver::unload(&self.kernel, service))
     }
 
@@ -66,6 +74,7 @@ impl Lab {
 
     /// Opens a device by its path, such as `\\.\Postern`.
     pub fn open(&self, path: &str) -> Result<File, NtStatus> {
+        schedule::begins("the opening of a device");
         File::open(&self.kernel, path)
     }
 
@@ -127,8 +136,8 @@ impl Lab {
     /// Waits until nothing more happens on its own: no work item, no DPC, no injected packet, no operation to be classified again, and
     /// drivers' threads wait for something. Returns whether that was so in time.
     pub fn settle(&self, at_most: Duration) -> bool {
-        let deadline = Instant::now() + at_most;
         let kernel = &self.kernel;
+        let deadline = kernel.clock.now() + at_most;
         let is_idle = || {
             kernel.workers.is_idle()
                 && kernel.timers.is_idle()
@@ -136,10 +145,10 @@ impl Lab {
                 && kernel.dispatcher.idle() == kernel.objects.live_threads()
         };
         while !(is_idle() && is_idle()) {
-            if Instant::now() >= deadline || kernel.stopped() {
+            if kernel.clock.now() >= deadline || kernel.stopped() {
                 return false;
             }
-            std::thread::sleep(Duration::from_micros(50));
+            self.sleep(Duration::from_micros(50));
         }
         true
     }
@@ -148,6 +157,32 @@ impl Lab {
     pub fn give_up(&self) {
         self.kernel.reports.hangs();
         self.enter(report::stop);
+    }
+
+    /// Waits for some time, by the lab's clock.
+    pub fn sleep(&self, time: Duration) {
+        self.enter(|| {
+            if !schedule::sleep(time, Until::Time) {
+                std::thread::sleep(time);
+            }
+        });
+    }
+
+    /// Waits until something has become true, which `condition` only looks at: under a schedule, what it does would make others look
+    /// again for what they wait for. False: the lab has stopped before.
+    pub fn wait_until(&self, mut condition: impl FnMut() -> bool) -> bool {
+        self.enter(|| {
+            while !condition() {
+                if self.stopped() {
+                    return false;
+                }
+                if !schedule::pause("a condition of the scenario", Until::Notified) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            schedule::acted();
+            true
+        })
     }
 
     /// Whether a bug check has stopped the lab for good.

@@ -5,6 +5,8 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod call;
+mod clock;
+mod condition;
 mod driver;
 mod export;
 mod fault;
@@ -20,6 +22,7 @@ mod nt;
 mod ntos;
 mod ptr;
 mod report;
+mod schedule;
 mod shared_data;
 mod thread;
 mod traffic;
@@ -33,6 +36,7 @@ pub use lab::Lab;
 pub use nt::NtStatus;
 pub use ntos::io::{File, PendingIo};
 pub use report::{Kind, Place, Violation};
+pub use schedule::{Run, Schedule, Step};
 pub use traffic::{Connection, Decision, Direction, Fragment, Outcome, Packet, Traffic};
 
 /// The kernel modules that the lab supplies.

@@ -29,7 +29,7 @@ pub enum Kind {
     Contract,
     /// The lab stopped as Windows would.
     Bugcheck,
-    /// A call into an image had not returned when the lab was given up.
+    /// A call into an image had not returned when the lab was given up, or under a schedule nobody can go on.
     Hang,
 }
 

@@ -1,9 +1,12 @@
 //! `KUSER_SHARED_DATA`: a page at a fixed kernel address, which code built for Windows reads inline: the tick count for its
 //! stack cookie, the time, the system's version.
 //!
-//! Nothing can be mapped at a kernel address of this process, so a load from there faults, and is carried out here.
+//! Nothing can be mapped at a kernel address of this process. So each lab has a page with that content elsewhere, which is brought up
+//! to date about once a millisecond, or by the schedule that keeps the lab's time; and where code has an address in Windows' page as
+//! an immediate operand (`mov r64, imm64`, and the load of the accumulator from a 64-bit address), the lab's page is put in when the
+//! image is loaded ([`redirect`]). Loads that come by the address in another way fault, and are carried out here ([`emulate`]).
 
-use core::time::Duration;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
@@ -13,44 +16,115 @@ use crate::fault::ENCODED;
 const BASE: u64 = 0xFFFF_F780_0000_0000;
 const SIZE: u64 = 0x1000;
 
-/// Units of 100 nanoseconds from 1601 to 1970.
-const UNIX_EPOCH: u64 = 116_444_736_000_000_000;
-/// Length of a clock tick in units of 100 nanoseconds: 15.625 ms.
-const TICK: u64 = 156_250;
+// Fields that the lab fills in; a `KSYSTEM_TIME` is the low 32 bits, then the high ones twice.
+const TICK_COUNT_MULTIPLIER: usize = 0x4;
+const INTERRUPT_TIME: usize = 0x8;
+const SYSTEM_TIME: usize = 0x14;
+const NT_BUILD_NUMBER: usize = 0x260;
+const NT_PRODUCT_TYPE: usize = 0x264;
+const NT_MAJOR_VERSION: usize = 0x26C;
+const TICK_COUNT: usize = 0x320;
 
-/// Units of 100 nanoseconds that a clock has counted. Async-signal-safe.
-fn clock(which: libc::clockid_t) -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` outlives the call.
-    unsafe { libc::clock_gettime(which, &raw mut now) };
-    let since = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
-    (since.as_nanos() / 100) as u64
+/// One lab's page: written through one mapping, read by images through another, which they cannot write through.
+pub(crate) struct SharedData {
+    writable: *mut libc::c_void,
+    readable: *mut libc::c_void,
 }
 
-/// The page's bytes from `offset` on.
-fn load(offset: u64) -> u64 {
-    // A `KSYSTEM_TIME` is the low 32 bits, then the high ones twice.
-    let time = |value: u64, at: u64| if at == 0 { value } else { value >> 32 | (value >> 32) << 32 };
-    let ticks = clock(libc::CLOCK_MONOTONIC) / TICK;
-    match offset {
-        // TickCountLowDeprecated, TickCountMultiplier.
-        0x0 => ticks & 0xFFFF_FFFF | 0x0FA0_0000 << 32,
-        0x4 => 0x0FA0_0000,
-        // InterruptTime.
-        0x8 | 0xC => time(clock(libc::CLOCK_MONOTONIC), offset - 0x8),
-        // SystemTime.
-        0x14 | 0x18 => time(clock(libc::CLOCK_REALTIME) + UNIX_EPOCH, offset - 0x14),
-        // NtBuildNumber, NtProductType (workstation).
-        0x260 => 26100 | 1 << 32,
-        0x264 => 1,
-        // NtMajorVersion, NtMinorVersion.
-        0x26C => 10,
-        // TickCount.
-        0x320 | 0x324 => time(ticks, offset - 0x320),
-        // Their second high halves.
-        0x10 | 0x1C | 0x328 => load(offset - 4),
-        _ => 0,
+// SAFETY: the page is written with single stores, and read by images and with volatile loads.
+unsafe impl Send for SharedData {}
+// SAFETY: as above.
+unsafe impl Sync for SharedData {}
+
+impl SharedData {
+    pub fn new() -> SharedData {
+        const PAGE: usize = SIZE as usize;
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a fresh mapping.
+        let writable =
+            unsafe { libc::mmap(core::ptr::null_mut(), PAGE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+        assert!(writable != libc::MAP_FAILED, "no memory for a page");
+        // SAFETY: of a shared mapping, an old size of zero makes a second mapping of the same memory (mremap(2)).
+        let readable = unsafe { libc::mremap(writable, 0, PAGE, libc::MREMAP_MAYMOVE) };
+        assert!(readable != libc::MAP_FAILED, "no address space for a page");
+        // SAFETY: the mapping just made.
+        let result = unsafe { libc::mprotect(readable, PAGE, libc::PROT_READ) };
+        assert!(result == 0, "mprotect of an own page failed");
+        let page = SharedData { writable, readable };
+        page.set(TICK_COUNT_MULTIPLIER, 0x0FA0_0000);
+        page.set(NT_BUILD_NUMBER, 26100);
+        // Workstation.
+        page.set(NT_PRODUCT_TYPE, 1);
+        page.set(NT_MAJOR_VERSION, 10);
+        page
     }
+
+    fn set(&self, offset: usize, value: u32) {
+        let at = self.writable as usize + offset;
+        // SAFETY: a field in the page; every field is aligned to four bytes.
+        let field = unsafe { &*(at as *const AtomicU32) };
+        field.store(value, Ordering::Relaxed);
+    }
+
+    fn set_time(&self, offset: usize, value: u64) {
+        let at = self.writable as usize + offset;
+        self.set(offset + 8, (value >> 32) as u32);
+        // The low and the high part in one store, as Windows writes them: code for x64 reads them in one load. None of these fields
+        // crosses a cache line, so the store is seen whole.
+        // SAFETY: eight bytes in the page.
+        unsafe { core::arch::asm!("mov [{}], {}", in(reg) at, in(reg) value, options(nostack, preserves_flags)) };
+    }
+
+    /// What the clock interrupt updates. Async-signal-safe.
+    pub fn set_times(&self, interrupt_time: u64, system_time: u64, ticks: u64) {
+        self.set(0, ticks as u32);
+        self.set_time(INTERRUPT_TIME, interrupt_time);
+        self.set_time(SYSTEM_TIME, system_time);
+        self.set_time(TICK_COUNT, ticks);
+    }
+
+    /// The page's bytes from `offset` on; what lies behind the page is zero.
+    fn load(&self, offset: u64) -> u64 {
+        let mut bytes = [0; 8];
+        for (byte, at) in bytes.iter_mut().zip(offset..SIZE) {
+            let at = (self.readable as u64 + at) as *const u8;
+            // SAFETY: in the page.
+            *byte = unsafe { at.read_volatile() };
+        }
+        u64::from_le_bytes(bytes)
+    }
+}
+
+impl Drop for SharedData {
+    fn drop(&mut self) {
+        for mapping in [self.writable, self.readable] {
+            // SAFETY: made by `new`; the images that were redirected to it are gone with the lab.
+            unsafe { libc::munmap(mapping, SIZE as usize) };
+        }
+    }
+}
+
+/// Puts the lab's page in place of Windows' wherever `code` has an address in it as an immediate operand; returns how often.
+///
+/// The six upper bytes of such an address and the opcode before it are looked for as they are: that they occur by chance has a
+/// probability of 2^-60 a byte of code.
+pub(crate) fn redirect(code: &mut [u8], data: &SharedData) -> usize {
+    let upper: [u8; 6] = core::array::from_fn(|byte| (BASE >> (16 + 8 * byte)) as u8);
+    let mut redirected = 0;
+    for at in 2..code.len().saturating_sub(7) {
+        if code[at + 2..at + 8] != upper {
+            continue;
+        }
+        // REX.W [B] B8+r; or A0, A1: the load of the accumulator, whatever its width.
+        let immediate = code[at - 2] & 0xFE == 0x48 && code[at - 1] & 0xF8 == 0xB8;
+        let load = code[at - 1] & 0xFE == 0xA0;
+        let offset = u64::from(code[at]) | u64::from(code[at + 1]) << 8;
+        if (immediate || load) && offset < SIZE {
+            code[at..at + 8].copy_from_slice(&(data.readable as u64 + offset).to_le_bytes());
+            redirected += 1;
+        }
+    }
+    redirected
 }
 
 /// Makes the decoder's tables, which must not be done in a signal handler.
@@ -59,7 +133,7 @@ pub(crate) fn prepare() {
 }
 
 /// Carries out the load at `rip` from the page, if that is what faulted. Runs in the signal handler: no allocation, no lock.
-pub(crate) fn emulate(registers: &mut [i64; 23], address: u64) -> bool {
+pub(crate) fn emulate(registers: &mut [i64; 23], address: u64, data: &SharedData) -> bool {
     let Some(offset) = address.checked_sub(BASE).filter(|offset| *offset < SIZE) else { return false };
     let rip = registers[libc::REG_RIP as usize] as u64;
     /// Longest instruction.
@@ -68,7 +142,7 @@ pub(crate) fn emulate(registers: &mut [i64; 23], address: u64) -> bool {
     // guard; an instruction that ends earlier is decoded from its own bytes.
     let code = unsafe { core::slice::from_raw_parts(rip as *const u8, LONGEST) };
     let instruction = Decoder::with_ip(64, code, rip, DecoderOptions::NONE).decode();
-    let done = if instruction.op_count() == 2 { carry_out(&instruction, load(offset), registers) } else { None };
+    let done = if instruction.op_count() == 2 { carry_out(&instruction, data.load(offset), registers) } else { None };
     if done.is_some() {
         registers[libc::REG_RIP as usize] = instruction.next_ip() as i64;
     }
@@ -178,7 +252,9 @@ mod tests {
         let mut registers = [-1i64; 23];
         registers[libc::REG_RIP as usize] = bytes.as_ptr() as i64;
         prepare();
-        let done = emulate(&mut registers, address);
+        let data = SharedData::new();
+        data.set_times(1, 2, 3);
+        let done = emulate(&mut registers, address, &data);
         let moved = registers[libc::REG_RIP as usize] - bytes.as_ptr() as i64;
         assert_eq!(moved, if done { code.len() as i64 } else { 0 });
         done.then_some(registers)
@@ -218,6 +294,31 @@ mod tests {
         assert_eq!(flags(run(&[0x48, 0x39, 0x01], BASE + 0x26C).unwrap()) & (ZERO | CARRY), CARRY);
         assert_eq!(flags(run(&[0x48, 0x3B, 0x01], BASE + 0x26C).unwrap()) & (ZERO | CARRY), 0);
         assert_eq!(flags(run(&[0xF7, 0x01, 5, 0, 0, 0], BASE + 0x26C).unwrap()) & (ZERO | CARRY), ZERO);
+    }
+
+    #[test]
+    fn addresses_in_instructions_lead_to_the_labs_page() {
+        let data = SharedData::new();
+        data.set_times(1 << 40 | 5, 2, 3);
+        let own = data.readable as u64;
+        for (opcode, offset) in
+            [(&[0x48, 0xB8][..], 0x14), (&[0x49, 0xBF], 0), (&[0x48, 0xA1], 0x320), (&[0x90, 0xA0], 8)]
+        {
+            let code = |address: u64| [opcode, &address.to_le_bytes(), &[0xC3]].concat();
+            let mut redirected = code(BASE + offset);
+            assert_eq!(redirect(&mut redirected, &data), 1);
+            assert_eq!(redirected, code(own + offset));
+        }
+        // Not an instruction that loads; not in the page.
+        for bytes in [[&[0x90, 0x90][..], &BASE.to_le_bytes()], [&[0x48, 0xB8], &(BASE + SIZE).to_le_bytes()]] {
+            let mut code = bytes.concat();
+            assert_eq!(redirect(&mut code, &data), 0);
+            assert_eq!(code, bytes.concat());
+        }
+        // SAFETY: eight bytes in the page.
+        let loaded = unsafe { ((own + INTERRUPT_TIME as u64) as *const u64).read_volatile() };
+        assert_eq!(loaded, 1 << 40 | 5);
+        assert_eq!(data.load(INTERRUPT_TIME as u64 + 4), 256 | 256 << 32);
     }
 
     #[test]

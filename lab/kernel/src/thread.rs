@@ -12,11 +12,13 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use crate::call::{self, CallContext, Frame};
+use crate::condition::Until;
 use crate::fault;
 use crate::kernel::Kernel;
 use crate::nt::PASSIVE_LEVEL;
 use crate::ptr::Ptr;
 use crate::report;
+use crate::schedule::{self, Baton};
 
 /// Locks held by one thread that a report can name; more are only counted.
 pub(crate) const NAMED_LOCKS: usize = 8;
@@ -51,6 +53,9 @@ pub(crate) struct ThreadPage {
     pub caller: Cell<u64>,
     /// Which import that is.
     pub import: Cell<u32>,
+    /// What the threads of a schedule pass on, if this is one of them, and which it is.
+    pub baton: Cell<*const Baton>,
+    pub seat: Cell<usize>,
     pub spin_locks: Cell<u32>,
     /// Critical and guarded regions entered and not left.
     pub critical_regions: Cell<i32>,
@@ -64,6 +69,7 @@ pub(crate) struct ThreadPage {
 }
 
 pub(crate) const PAGE_CALLER: usize = offset_of!(ThreadPage, caller);
+pub(crate) const PAGE_BATON: usize = offset_of!(ThreadPage, baton);
 pub(crate) const PAGE_IMPORT: usize = offset_of!(ThreadPage, import);
 const _: () = {
     assert!(offset_of!(ThreadPage, self_pointer) == 0x18);
@@ -171,6 +177,8 @@ impl Registration {
             reserved5: [0; 0x800 - 0x1a8],
             caller: Cell::new(0),
             import: Cell::new(0),
+            baton: Cell::new(core::ptr::null()),
+            seat: Cell::new(0),
             spin_locks: Cell::new(0),
             critical_regions: Cell::new(0),
             innermost: Cell::new(core::ptr::null()),
@@ -235,6 +243,35 @@ fn enter_other<R>(kernel: &Arc<Kernel>, body: impl FnOnce() -> R) -> R {
         registration.join(kernel);
     });
     body()
+}
+
+/// Lets another thread run, for one that waits for it without being told when to go on.
+pub(crate) fn let_others_run() {
+    if !schedule::pause("what another thread does", Until::Notified) {
+        std::thread::yield_now();
+    }
+}
+
+/// Makes a thread of the lab's own, which the schedule takes part of if there is one.
+pub(crate) fn spawn(kernel: &Arc<Kernel>, name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let place = kernel.baton.as_ref().and_then(|baton| baton.take_seat(name, false));
+    let (kernel, seat) = (kernel.clone(), place.clone());
+    let run = move || match seat {
+        Some(seat) => seat.run(&kernel, body),
+        None => enter(&kernel, body),
+    };
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(run);
+    if spawned.is_err()
+        && let Some(place) = place
+    {
+        place.cancel();
+    }
+    spawned.map(drop)
+}
+
+/// Ends this thread's membership in the kernel that it has entered.
+pub(crate) fn end() {
+    drop(REGISTRATION.take());
 }
 
 /// Runs `body` as a thread that a driver created: with `object` as its kernel object, and `doomed` to say

@@ -3,12 +3,13 @@
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 
 use fwps::sys::*;
 
 use super::{Owner, owner, this_thread};
 use crate::call::{CallContext, call_image};
+use crate::condition::{Condition, Until};
 use crate::export::{Export, exports};
 use crate::inject::faulted;
 use crate::irql::require_irql;
@@ -35,7 +36,7 @@ struct Subscription {
     name: String,
     /// The thread that is in the callback now (address of its page), and a signal when it has left.
     running: Mutex<Option<u64>>,
-    returned: Condvar,
+    returned: Condition,
 }
 
 impl Bfe {
@@ -129,7 +130,7 @@ extern "win64" fn FwpmBfeStateSubscribeChanges0(
         name: format!("the BFE state subscription {handle:#x} of driver {}", owner.driver),
         owner,
         running: Mutex::new(None),
-        returned: Condvar::new(),
+        returned: Condition::default(),
     };
     lock(&thread::current().fwp.bfe.subscriptions).insert(handle, Arc::new(subscription));
     STATUS_SUCCESS
@@ -164,7 +165,8 @@ extern "win64" fn FwpmBfeStateUnsubscribeChanges0(change_handle: u64) -> NTSTATU
     let mut running = lock(&subscription.running);
     // On return no callback runs, and none will.
     while running.is_some() {
-        running = subscription.returned.wait(running).unwrap_or_else(std::sync::PoisonError::into_inner);
+        running =
+            subscription.returned.wait(&subscription.running, running, Until::Notified, "a BFE callback to return");
     }
     STATUS_SUCCESS
 }

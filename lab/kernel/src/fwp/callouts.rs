@@ -157,7 +157,7 @@ impl Callout {
     pub fn quiesce(&self) {
         for counter in &self.calls {
             while counter.0.load(Ordering::SeqCst) != 0 && !thread::page().stopped() {
-                std::thread::yield_now();
+                thread::let_others_run();
             }
         }
     }

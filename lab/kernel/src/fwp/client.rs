@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::notify::Notifier;
 use crate::lab::Lab;
+use crate::schedule;
 
 /// Why a management call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +37,7 @@ impl<'a> EngineClient<'a> {
         session: Option<SessionId>,
         change: impl FnMut(&mut Engine, &mut Notifier<'_>) -> Result<T, FwpError>,
     ) -> Result<T, EngineError> {
+        schedule::begins("a change of the filter engine");
         let state = &self.lab.kernel.fwp;
         if !state.bfe.is_running() {
             return Err(EngineError::BfeNotRunning);

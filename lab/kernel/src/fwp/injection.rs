@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use fwps::sys::*;
 use postern_engine::FwpError;
@@ -14,6 +14,7 @@ use postern_engine::FwpError;
 use super::pending::Resumed;
 use super::{Owner, failure, owner};
 use crate::call::{CallContext, call_image};
+use crate::condition::{Condition, Until};
 use crate::export::{self, Export, exports};
 use crate::inject::faulted;
 use crate::irql::require_irql;
@@ -57,7 +58,7 @@ pub(crate) struct Injection {
     handles: Mutex<BTreeMap<u64, Arc<Handle>>>,
     queue: Mutex<Queue>,
     /// Signalled when a job has been queued.
-    queued: Condvar,
+    queued: Condition,
 }
 
 #[derive(Default)]
@@ -76,7 +77,7 @@ pub(crate) struct Handle {
     name: String,
     /// Injections whose completion function has not returned; `None` once the handle is being destroyed.
     state: Mutex<Outstanding>,
-    completed: Condvar,
+    completed: Condition,
 }
 
 #[derive(Default)]
@@ -100,6 +101,15 @@ struct Injected {
 }
 
 impl Injection {
+    /// Wakes whoever waits, to see that the lab has stopped.
+    pub fn wake_all(&self) {
+        self.queued.notify_all();
+        for handle in lock(&self.handles).values() {
+            drop(lock(&handle.state));
+            handle.completed.notify_all();
+        }
+    }
+
     pub fn left_behind(&self, image: u64) -> Vec<String> {
         lock(&self.handles)
             .values()
@@ -113,13 +123,13 @@ impl Injection {
         queue.jobs.push_back(job);
         if queue.running {
             drop(queue);
-            self.queued.notify_one();
+            self.queued.notify_all();
             return;
         }
         queue.running = true;
         drop(queue);
         let kernel = thread::current().share();
-        std::thread::spawn(move || carry(&kernel));
+        thread::spawn(&kernel.clone(), "lab injection", move || carry(&kernel)).expect("the system refuses a thread");
     }
 
     /// Whether nothing waits to be carried or classified again.
@@ -139,28 +149,27 @@ impl Injection {
 fn carry(kernel: &Arc<Kernel>) {
     const IDLE: core::time::Duration = core::time::Duration::from_millis(200);
     let injection = &kernel.fwp.injection;
-    thread::enter(kernel, || {
-        let mut queue = lock(&injection.queue);
-        loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                queue.busy = true;
-                drop(queue);
-                match job {
-                    Job::Inject(injected) => injected.carry(kernel),
-                    Job::Resume(resumed) => resumed.classify(kernel),
-                }
-                queue = lock(&injection.queue);
-                queue.busy = false;
-                continue;
+    let mut queue = lock(&injection.queue);
+    let mut end = kernel.clock.now() + IDLE;
+    loop {
+        if let Some(job) = queue.jobs.pop_front() {
+            queue.busy = true;
+            drop(queue);
+            match job {
+                Job::Inject(injected) => injected.carry(kernel),
+                Job::Resume(resumed) => resumed.classify(kernel),
             }
-            let (guard, waited) = injection.queued.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
-            queue = guard;
-            if waited.timed_out() && queue.jobs.is_empty() {
-                queue.running = false;
-                return;
-            }
+            queue = lock(&injection.queue);
+            queue.busy = false;
+            end = kernel.clock.now() + IDLE;
+            continue;
         }
-    });
+        if kernel.clock.now() >= end {
+            queue.running = false;
+            return;
+        }
+        queue = injection.queued.wait(&injection.queue, queue, Until::Time(end), "packets to carry");
+    }
 }
 
 impl Injected {
@@ -219,7 +228,7 @@ extern "win64" fn FwpsInjectionHandleCreate0(family: u16, flags: u32, injection_
     let owner = owner();
     let handle = next_number() << 4;
     let name = format!("injection handle {handle:#x} of driver {}", owner.driver);
-    let value = Handle { handle, types, owner, name, state: Mutex::default(), completed: Condvar::new() };
+    let value = Handle { handle, types, owner, name, state: Mutex::default(), completed: Condition::default() };
     injection_handle.write(handle);
     lock(&thread::current().fwp.injection.handles).insert(handle, Arc::new(value));
     STATUS_SUCCESS
@@ -237,8 +246,7 @@ extern "win64" fn FwpsInjectionHandleDestroy0(injection_handle: u64) -> NTSTATUS
     let mut state = lock(&handle.state);
     state.closing = true;
     while state.count != 0 {
-        let wait = handle.completed.wait_timeout(state, super::WAIT_SLICE);
-        state = wait.unwrap_or_else(PoisonError::into_inner).0;
+        state = handle.completed.wait(&handle.state, state, Until::Notified, "injections to complete");
         if thread::page().stopped() {
             drop(state);
             report::leave_if_stopped();

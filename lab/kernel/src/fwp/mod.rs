@@ -9,8 +9,7 @@
 #![allow(non_snake_case, reason = "functions and fields have the names of fwpsk.h and fwpmk.h")]
 
 use core::time::Duration;
-use std::sync::{Arc, Condvar, Mutex, TryLockError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, TryLockError};
 
 use arc_swap::ArcSwap;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +18,7 @@ use postern_engine::FwpError;
 use postern_engine::{Engine, SessionId};
 use uuid::Uuid;
 
+use crate::condition::{Condition, Until};
 use crate::export::Export;
 use crate::image;
 use crate::kernel::{Config, lock};
@@ -67,16 +67,13 @@ pub(crate) const EXPORTS: &[&[Export]] = &[
 /// `FWPM_SESSION0.txnWaitTimeoutInMSec` of 0: the default that the documentation names.
 const DEFAULT_WAIT: Duration = Duration::from_secs(15);
 
-/// How often a wait looks whether the lab has stopped.
-const WAIT_SLICE: Duration = Duration::from_millis(20);
-
 /// What the filter engine keeps in a kernel.
 pub(crate) struct State {
     engine: Mutex<Engine>,
     /// The thread that holds `engine`, by the address of its page.
     holder: AtomicU64,
     /// Signalled when a transaction or a session ends.
-    transaction_ended: Condvar,
+    transaction_ended: Condition,
     pub view: ArcSwap<View>,
     pub callouts: callouts::Callouts,
     pub flows: flows::Flows,
@@ -124,7 +121,7 @@ impl State {
             view: ArcSwap::from_pointee(View::new(engine.snapshot())),
             engine: Mutex::new(engine),
             holder: AtomicU64::new(0),
-            transaction_ended: Condvar::new(),
+            transaction_ended: Condition::default(),
             callouts: callouts::Callouts::default(),
             flows: flows::Flows::default(),
             given: give::Given::default(),
@@ -135,6 +132,12 @@ impl State {
             ndis: crate::ndis::State::default(),
             handles: management::Handles::default(),
         }
+    }
+
+    /// Wakes every waiting thread, to see that the lab has stopped.
+    pub fn wake_all(&self) {
+        self.injection.wake_all();
+        self.transaction_ended.notify_all();
     }
 
     /// Runs `change` on the engine, again and again while another session's transaction is in the way and `session` may wait.
@@ -166,19 +169,17 @@ impl State {
                 Some(milliseconds) => Duration::from_millis(milliseconds.into()),
             }
         });
-        let deadline = Instant::now() + wait;
+        let clock = &thread::current().clock;
+        let deadline = clock.now() + wait;
         loop {
             self.holder.store(this_thread(), Ordering::Relaxed);
             let result = change(&mut engine, &mut Notifier(self));
             self.holder.store(0, Ordering::Relaxed);
             self.publish(&engine);
             match result {
-                Err(FwpError::Timeout) if Instant::now() < deadline && !thread::page().stopped() => {
-                    let (guard, _) = self
-                        .transaction_ended
-                        .wait_timeout(engine, WAIT_SLICE)
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
-                    engine = guard;
+                Err(FwpError::Timeout) if clock.now() < deadline && !thread::page().stopped() => {
+                    let until = Until::Time(deadline);
+                    engine = self.transaction_ended.wait(&self.engine, engine, until, "another transaction to end");
                 }
                 result => {
                     self.transaction_ended.notify_all();

@@ -2,13 +2,15 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
+use crate::condition::{Condition, Until};
 use crate::kernel::lock;
 use crate::nt::{DeviceObject, IoStackLocation, IoStatusBlock, Irp, NtStatus};
 use crate::ntos::io::{self, NewDevice};
 use crate::ptr::{Ptr, field};
 use crate::report;
+use crate::schedule;
 use crate::thread;
 
 pub(super) const IRP_MJ_CREATE: u8 = io::IRP_MJ_CREATE;
@@ -130,7 +132,7 @@ pub(super) fn wait_for_work(item: u64) {
 #[derive(Default)]
 pub(super) struct Wake {
     generation: Mutex<u64>,
-    changed: Condvar,
+    changed: Condition,
 }
 
 impl Wake {
@@ -147,17 +149,19 @@ impl Wake {
                 return Some(result);
             }
             report::leave_if_stopped();
-            let mut slice = Duration::from_millis(20);
-            if let Some(deadline) = deadline {
-                let left = deadline.saturating_duration_since(std::time::Instant::now());
-                if left.is_zero() {
-                    return None;
-                }
-                slice = slice.min(left);
+            let clock = &thread::current().clock;
+            // What is waited for may change without a signal.
+            let slice = clock.now() + Duration::from_millis(20);
+            if deadline.is_some_and(|deadline| deadline <= clock.now()) {
+                return None;
             }
+            if schedule::pause("the framework", deadline.map_or(Until::Notified, Until::Time)) {
+                continue;
+            }
+            let until = Until::Time(deadline.map_or(slice, |deadline| deadline.min(slice)));
             let generation = lock(&self.generation);
             if *generation == before {
-                let _: Result<(MutexGuard<'_, u64>, _), _> = self.changed.wait_timeout(generation, slice);
+                drop(self.changed.wait(&self.generation, generation, until, "the framework"));
             }
         }
     }

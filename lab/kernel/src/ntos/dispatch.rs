@@ -5,9 +5,10 @@
 //! nothing is held.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
 
+use crate::condition::{Condition, Until};
 use crate::export::{self, Export, exports};
 use crate::irql::{self, require_irql};
 use crate::kernel::lock;
@@ -92,8 +93,8 @@ const SYNCHRONIZATION_TIMER: u8 = 9;
 pub(crate) struct Dispatcher {
     /// The holder's page; 0 when free.
     holder: Mutex<u64>,
-    free: Condvar,
-    changed: Condvar,
+    free: Condition,
+    changed: Condition,
     waiters: AtomicU32,
     /// Counts what may have ended a wait; changes under `holder`.
     wakings: AtomicU64,
@@ -107,7 +108,7 @@ pub(crate) struct Held<'a>(&'a Dispatcher);
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         *lock(&self.0.holder) = 0;
-        self.0.free.notify_one();
+        self.0.free.notify_all();
     }
 }
 
@@ -115,21 +116,15 @@ fn me() -> u64 {
     core::ptr::from_ref(thread::page()) as u64
 }
 
-fn wait_on<'a>(condition: &Condvar, guard: MutexGuard<'a, u64>, left: Duration) -> MutexGuard<'a, u64> {
-    condition.wait_timeout(guard, left).map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard)
-}
-
-const LONG: Duration = Duration::from_secs(3600);
-
 impl Dispatcher {
     pub fn lock(&self) -> Held<'_> {
         self.take(lock(&self.holder));
         Held(self)
     }
 
-    fn take(&self, mut holder: MutexGuard<'_, u64>) {
+    fn take<'a>(&'a self, mut holder: MutexGuard<'a, u64>) {
         while *holder != 0 {
-            holder = wait_on(&self.free, holder, LONG);
+            holder = self.free.wait(&self.holder, holder, Until::Notified, "the dispatcher lock");
         }
         *holder = me();
     }
@@ -139,7 +134,7 @@ impl Dispatcher {
         let mut holder = lock(&self.holder);
         if *holder == me() {
             *holder = 0;
-            self.free.notify_one();
+            self.free.notify_all();
         }
     }
 
@@ -173,21 +168,19 @@ impl Dispatcher {
             if let Some(result) = ready() {
                 return Some(result);
             }
-            let left = match deadline {
-                None => LONG,
-                Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                    None | Some(Duration::ZERO) => return None,
-                    Some(left) => left,
-                },
+            let until = match deadline {
+                None => Until::Notified,
+                Some(deadline) if deadline <= thread::current().clock.now() => return None,
+                Some(deadline) => Until::Time(deadline),
             };
             core::mem::forget(held);
             let mut holder = lock(&self.holder);
             *holder = 0;
-            self.free.notify_one();
+            self.free.notify_all();
             self.waiters.fetch_add(1, Ordering::SeqCst);
             let wakings = self.wakings.load(Ordering::SeqCst);
             self.idle.fetch_add(1, Ordering::SeqCst);
-            holder = wait_on(&self.changed, holder, left);
+            holder = self.changed.wait(&self.holder, holder, until, "a dispatcher object");
             if self.wakings.load(Ordering::SeqCst) == wakings {
                 self.idle.fetch_sub(1, Ordering::SeqCst);
             }
@@ -280,7 +273,7 @@ extern "win64" fn KeClearEvent(event: Ptr<KEvent>) {
 
 extern "win64" fn KePulseEvent(event: Ptr<KEvent>, increment: i32, wait: u8) -> i32 {
     let old = KeSetEvent(event, increment, wait);
-    std::thread::yield_now();
+    thread::let_others_run();
     KeResetEvent(event);
     old
 }
@@ -780,7 +773,7 @@ fn acquire_resource(resource: Ptr<Resource>, exclusive: bool, wait: u8) -> u8 {
         return 0;
     }
     let me = thread::current_thread().address();
-    let until = if wait != 0 { None } else { Some(Instant::now()) };
+    let until = if wait != 0 { None } else { Some(thread::current().clock.now()) };
     let taken = thread::current().dispatcher.wait(until, || {
         let mut state = resource.read();
         if state.ActiveCount < 0 && state.OwnerThread == me {

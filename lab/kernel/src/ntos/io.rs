@@ -1,10 +1,11 @@
 //! The I/O manager: device objects, symbolic links, IRPs, and the files that the lab opens on devices.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crate::call::{CallContext, call_image, call_unbalanced};
+use crate::condition::{Condition, Until};
 use crate::driver::Driver;
 use crate::export::{self, Export, exports};
 use crate::image;
@@ -145,7 +146,7 @@ struct State {
 #[derive(Default)]
 pub(crate) struct IoManager {
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Condition,
     /// The cancel spin lock.
     cancel_lock: Box<u64>,
 }
@@ -327,16 +328,14 @@ impl IoManager {
 
     /// Waits until nothing but handles refers to a driver's devices.
     pub fn wait_for_references(&self, image: u64, at_most: Duration) {
-        let deadline = Instant::now() + at_most;
+        let clock = &thread::current().clock;
+        let deadline = clock.now() + at_most;
         let mut state = lock(&self.state);
         while state.devices.values().any(|device| device.image == image && device.references > 0)
-            && Instant::now() < deadline
+            && clock.now() < deadline
             && !thread::page().stopped()
         {
-            state = self
-                .changed
-                .wait_timeout(state, Duration::from_millis(20))
-                .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
+            state = self.changed.wait(&self.state, state, Until::Grace(deadline), "references to devices");
         }
     }
 
@@ -427,15 +426,12 @@ impl IoManager {
             if let Some(done) = state.irps.get(&irp.address()).and_then(|irp| irp.done) {
                 return Some(done);
             }
-            if thread::page().stopped() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let now = thread::current().clock.now();
+            if thread::page().stopped() || deadline.is_some_and(|deadline| now >= deadline) {
                 return None;
             }
-            let left = deadline
-                .map_or(Duration::from_millis(200), |deadline| deadline.saturating_duration_since(Instant::now()));
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
+            let until = deadline.map_or(Until::Notified, Until::Time);
+            state = self.changed.wait(&self.state, state, until, "a request to be completed");
         }
     }
 }
@@ -1525,7 +1521,7 @@ impl PendingIo {
 
     /// As [`PendingIo::wait`], for at most `time`; gives the request back when it has not ended.
     pub fn wait_for(mut self, time: Duration) -> Result<Result<Vec<u8>, NtStatus>, PendingIo> {
-        match self.finish(Some(Instant::now() + time)) {
+        match self.finish(Some(self.file.kernel.clock.now() + time)) {
             Ok((status, output)) if status.Status.is_success() => Ok(Ok(output)),
             Ok((status, _)) => Ok(Err(status.Status)),
             Err(NtStatus::TIMEOUT) => Err(self),

@@ -3,8 +3,10 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::call::{self, CallContext, Exit};
+use crate::condition::Until;
 use crate::export::{Export, exports};
 use crate::image;
 use crate::inject;
@@ -16,6 +18,7 @@ use crate::nt::{
 use crate::ntos::dispatch::{bad_parameter, header};
 use crate::ptr::{Ptr, field};
 use crate::report;
+use crate::schedule;
 use crate::thread;
 
 pub(crate) const EXPORTS: &[Export] = exports![
@@ -471,14 +474,11 @@ fn create_thread(
         kernel.io.reference_object(io_object, 1);
     }
     let running = driver_thread.clone();
-    let for_thread = kernel.clone();
-    let spawned = std::thread::Builder::new().name("driver thread".into()).spawn(move || {
-        thread::enter(&for_thread, || {
-            run_thread(&running, context);
-            if let Some(io_object) = io_object {
-                thread::current().io.reference_object(io_object, -1);
-            }
-        });
+    let spawned = thread::spawn(&kernel, "driver thread", move || {
+        run_thread(&running, context);
+        if let Some(io_object) = io_object {
+            thread::current().io.reference_object(io_object, -1);
+        }
     });
     if spawned.is_err() {
         driver_thread.ended.store(true, Ordering::Release);
@@ -629,7 +629,10 @@ pub(crate) fn reap_threads(image: u64) -> Vec<String> {
     if !alive.is_empty() {
         kernel.dispatcher.wake_all();
         // Those that wait leave now; one that computes faults on its next instruction in the image.
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        const SOON: Duration = Duration::from_millis(20);
+        if !schedule::sleep(SOON, Until::Grace) {
+            std::thread::sleep(SOON);
+        }
     }
     left
 }

@@ -8,6 +8,7 @@ use crate::irql::{self, require_irql, require_irql_at_least};
 use crate::nt::{DISPATCH_LEVEL, SPIN_LOCK_ALREADY_OWNED, SPIN_LOCK_NOT_OWNED};
 use crate::ptr::Ptr;
 use crate::report;
+use crate::schedule;
 use crate::thread::{self, HeldLock};
 
 pub(crate) const EXPORTS: &[Export] = exports![
@@ -68,11 +69,11 @@ fn note_released(lock: u64) {
 /// Waits as a processor spins, but lets other threads run: there are more of them than processors here.
 pub(crate) fn spin(rounds: &mut u32) {
     *rounds += 1;
-    if *rounds < 64 {
+    if *rounds < 64 && !schedule::is_active() {
         core::hint::spin_loop();
     } else {
         report::leave_if_stopped();
-        std::thread::yield_now();
+        thread::let_others_run();
     }
 }
 

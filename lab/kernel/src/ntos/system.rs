@@ -1086,7 +1086,7 @@ extern "win64" fn ZwQueryInformationProcess() -> NtStatus {
 }
 
 extern "win64" fn ZwYieldExecution() -> NtStatus {
-    std::thread::yield_now();
+    thread::let_others_run();
     NtStatus::SUCCESS
 }
 

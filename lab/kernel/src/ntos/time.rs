@@ -3,10 +3,12 @@
 //! One thread a lab expires timers and runs DPCs, at `DISPATCH_LEVEL`, one after the other.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::call::{CallContext, call_image};
+use crate::clock::TICK;
+use crate::condition::{Condition, Until};
 use crate::export::{self, Export, exports};
 use crate::image;
 use crate::irql::require_irql;
@@ -15,6 +17,7 @@ use crate::nt::{APC_LEVEL, DISPATCH_LEVEL, DispatcherHeader, KDpc, KTimer, ListE
 use crate::ntos::dispatch::{bad_parameter, header};
 use crate::ptr::{Ptr, field};
 use crate::report::{self, Finding, Kind};
+use crate::schedule;
 use crate::thread;
 
 pub(crate) const EXPORTS: &[Export] = exports![
@@ -52,31 +55,12 @@ pub(crate) const EXPORTS: &[Export] = exports![
     ExDeleteTimer,
 ];
 
-/// 100 ns units between 1601 and 1970.
-const UNIX_EPOCH_IN_FILETIME: i64 = 116_444_736_000_000_000;
-/// `KeQueryTimeIncrement`: a tick of 15.625 ms.
-const TICK: u64 = 156_250;
-
-fn started() -> Instant {
-    static STARTED: OnceLock<Instant> = OnceLock::new();
-    *STARTED.get_or_init(Instant::now)
-}
-
-fn system_time() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UNIX_EPOCH_IN_FILETIME + (now.as_nanos() / 100) as i64
-}
-
-/// Since the lab's process began to look at the clock: its "boot".
-fn interrupt_time() -> u64 {
-    (started().elapsed().as_nanos() / 100) as u64
-}
-
 /// A due time as kernel functions take it: negative is relative, positive a system time.
 pub(crate) fn instant_of(due: i64) -> Instant {
-    let ahead = if due < 0 { due.unsigned_abs() } else { (due - system_time()).max(0) as u64 };
+    let clock = &thread::current().clock;
+    let ahead = if due < 0 { due.unsigned_abs() } else { (due as u64).saturating_sub(clock.system_time()) };
     // A wait beyond a hundred years is a wait forever.
-    Instant::now() + Duration::from_nanos(ahead.min(1 << 55).saturating_mul(100))
+    clock.now() + Duration::from_nanos(ahead.min(1 << 55).saturating_mul(100))
 }
 
 #[derive(Clone, Copy)]
@@ -119,7 +103,7 @@ struct Queue {
 #[derive(Default)]
 pub(crate) struct Timers {
     queue: Mutex<Queue>,
-    changed: Condvar,
+    changed: Condition,
 }
 
 /// A timer or DPC that a driver left queued.
@@ -148,10 +132,7 @@ impl Timers {
         }
         queue.thread = true;
         let kernel = thread::current().share();
-        std::thread::Builder::new()
-            .name("lab timers".into())
-            .spawn(move || thread::enter(&kernel.clone(), || serve(&kernel)))
-            .expect("the system refuses a thread");
+        thread::spawn(&kernel.clone(), "lab timers", move || serve(&kernel)).expect("the system refuses a thread");
     }
 
     fn arm(&self, due: Instant, armed: Armed) -> bool {
@@ -226,7 +207,7 @@ impl Timers {
         let mut queue = lock(&self.queue);
         let until = queue.served + queue.dpcs.len() as u64 + u64::from(queue.running.is_some());
         while queue.served < until && !queue.ended && !thread::page().stopped() {
-            queue = wait(&self.changed, queue, Duration::from_millis(50));
+            queue = self.changed.wait(&self.queue, queue, Until::Notified, "DPCs to return");
         }
         queue.unflushed.retain(|_, served| *served > until);
     }
@@ -240,7 +221,7 @@ impl Timers {
     pub fn wait_until_idle(&self, address: u64) {
         let mut queue = lock(&self.queue);
         while queue.running == Some(address) && !thread::page().stopped() {
-            queue = wait(&self.changed, queue, Duration::from_millis(50));
+            queue = self.changed.wait(&self.queue, queue, Until::Notified, "a DPC or timer to return");
         }
     }
 
@@ -249,7 +230,7 @@ impl Timers {
         let mut queue = lock(&self.queue);
         let was = queue.disarm(timer);
         while queue.expiring == Some(timer) {
-            queue = wait(&self.changed, queue, Duration::from_millis(50));
+            queue = self.changed.wait(&self.queue, queue, Until::Notified, "a timer to expire");
         }
         was
     }
@@ -269,14 +250,6 @@ impl Queue {
             None => false,
         }
     }
-}
-
-fn wait<'a, T>(
-    condition: &Condvar,
-    guard: std::sync::MutexGuard<'a, T>,
-    left: Duration,
-) -> std::sync::MutexGuard<'a, T> {
-    condition.wait_timeout(guard, left).map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard)
 }
 
 enum Due {
@@ -300,24 +273,22 @@ fn serve(kernel: &Arc<Kernel>) {
                     break Due::Dpc(queued);
                 }
                 let first = queue.armed.first_key_value().map(|((at, _), _)| *at);
-                let left = match first {
-                    None => Duration::from_secs(3600),
-                    Some(at) => at.saturating_duration_since(Instant::now()),
-                };
-                if left.is_zero()
+                let now = kernel.clock.now();
+                if first.is_some_and(|at| at <= now)
                     && let Some((_, armed)) = queue.armed.pop_first()
                 {
                     queue.by_timer.remove(&armed.timer.address());
                     // A periodic timer is armed again before its expiry is served, so that cancelling it at
                     // any moment ends it.
                     if !armed.period.is_zero() {
-                        queue.insert(Instant::now() + armed.period, armed);
+                        queue.insert(now + armed.period, armed);
                     }
                     queue.running = Some(armed.timer.address());
                     queue.expiring = queue.running;
                     break Due::Timer(armed);
                 }
-                queue = wait(&timers.changed, queue, left);
+                let until = first.map_or(Until::Notified, Until::Time);
+                queue = timers.changed.wait(&timers.queue, queue, until, "a timer or DPC");
             }
         };
         let routine = match due {
@@ -531,34 +502,34 @@ extern "win64" fn KeSetTargetProcessorDpcEx(dpc: Ptr<KDpc>, number: Ptr<[u8; 4]>
 }
 
 extern "win64" fn KeQuerySystemTimePrecise(time: Ptr<i64>) {
-    time.write(system_time());
+    time.write(thread::current().clock.system_time() as i64);
 }
 
 extern "win64" fn KeQuerySystemTime(time: Ptr<i64>) {
-    time.write(system_time());
+    time.write(thread::current().clock.system_time() as i64);
 }
 
 extern "win64" fn KeQueryPerformanceCounter(frequency: Ptr<i64>) -> i64 {
     frequency.write_optional(10_000_000);
-    interrupt_time() as i64
+    thread::current().clock.interrupt_time() as i64
 }
 
 extern "win64" fn KeQueryInterruptTime() -> u64 {
-    interrupt_time()
+    thread::current().clock.interrupt_time()
 }
 
 extern "win64" fn KeQueryInterruptTimePrecise(counter: Ptr<u64>) -> u64 {
-    let now = interrupt_time();
+    let now = thread::current().clock.interrupt_time();
     counter.write_optional(now);
     now
 }
 
 extern "win64" fn KeQueryUnbiasedInterruptTime() -> u64 {
-    interrupt_time()
+    thread::current().clock.interrupt_time()
 }
 
 extern "win64" fn KeQueryTickCount(count: Ptr<u64>) {
-    count.write(interrupt_time() / TICK);
+    count.write(thread::current().clock.ticks());
 }
 
 extern "win64" fn KeQueryTimeIncrement() -> u32 {
@@ -566,7 +537,11 @@ extern "win64" fn KeQueryTimeIncrement() -> u32 {
 }
 
 extern "win64" fn KeStallExecutionProcessor(microseconds: u32) {
-    let until = Instant::now() + Duration::from_micros(u64::from(microseconds));
+    let time = Duration::from_micros(u64::from(microseconds));
+    if schedule::sleep(time, Until::Time) {
+        return;
+    }
+    let until = Instant::now() + time;
     while Instant::now() < until {
         core::hint::spin_loop();
     }

@@ -2,10 +2,11 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::call::{CallContext, call_image};
+use crate::condition::{Condition, Until};
 use crate::export::{self, Export, exports};
 use crate::image;
 use crate::inject;
@@ -88,7 +89,7 @@ struct Queue {
 #[derive(Default)]
 pub(crate) struct Workers {
     queue: Mutex<Queue>,
-    changed: Condvar,
+    changed: Condition,
 }
 
 impl Workers {
@@ -108,10 +109,7 @@ impl Workers {
         if queue.idle < queue.jobs.len() && queue.workers < WORKERS && !queue.ended {
             queue.workers += 1;
             let kernel = thread::current().share();
-            std::thread::Builder::new()
-                .name("lab worker".into())
-                .spawn(move || thread::enter(&kernel.clone(), || serve(&kernel)))
-                .expect("the system refuses a thread");
+            thread::spawn(&kernel.clone(), "lab worker", move || serve(&kernel)).expect("the system refuses a thread");
         }
         self.changed.notify_all();
     }
@@ -124,20 +122,18 @@ impl Workers {
 
     /// Waits until no work item of an image is queued or running with a reference to a device.
     pub fn wait_for_io_items(&self, image: u64, at_most: Duration) -> bool {
-        let deadline = Instant::now() + at_most;
+        let clock = &thread::current().clock;
+        let deadline = clock.now() + at_most;
         let mut queue = lock(&self.queue);
         loop {
             let busy = queue.jobs.iter().chain(&queue.running).any(|job| job.image == image && job.io.is_some());
             if !busy {
                 return true;
             }
-            if Instant::now() >= deadline || thread::page().stopped() {
+            if clock.now() >= deadline || thread::page().stopped() {
                 return false;
             }
-            queue = self
-                .changed
-                .wait_timeout(queue, Duration::from_millis(20))
-                .map_or_else(|poisoned| poisoned.into_inner().0, |(queue, _)| queue);
+            queue = self.changed.wait(&self.queue, queue, Until::Grace(deadline), "work items to return");
         }
     }
 
@@ -187,7 +183,7 @@ fn serve(kernel: &Arc<Kernel>) {
                     queue.running.push(job);
                     break job;
                 }
-                queue = workers.changed.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+                queue = workers.changed.wait(&workers.queue, queue, Until::Notified, "work");
             }
         };
         run(&job);
@@ -377,10 +373,7 @@ impl Workers {
     pub(crate) fn wait_until_idle(&self, item: u64) {
         let mut queue = lock(&self.queue);
         while queue.jobs.iter().chain(&queue.running).any(|job| job.item == item) && !thread::page().stopped() {
-            queue = self
-                .changed
-                .wait_timeout(queue, Duration::from_millis(20))
-                .map_or_else(|poisoned| poisoned.into_inner().0, |(queue, _)| queue);
+            queue = self.changed.wait(&self.queue, queue, Until::Notified, "a work item to return");
         }
     }
 }

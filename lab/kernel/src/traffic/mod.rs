@@ -20,6 +20,7 @@ use crate::fwp::{FreeCells, Table, View};
 use crate::kernel::Kernel;
 use crate::lab::Lab;
 use crate::ndis::Origin;
+use crate::schedule;
 use crate::thread;
 
 use course::Fragments;
@@ -292,6 +293,7 @@ impl Traffic {
 
     /// One packet, of a flow that it continues or begins.
     pub fn packet(&mut self, packet: &Packet<'_>) -> Outcome {
+        schedule::begins("a packet");
         thread::enter(&self.kernel, || {
             let octets = Octets::new(&packet.local, &packet.remote);
             let (view, callouts) = (self.view.load(), self.callouts.load());
@@ -306,6 +308,7 @@ impl Traffic {
 
     /// Ends every flow, as the end of their connections does: contexts are deleted.
     pub fn end_flows(&mut self) {
+        schedule::begins("the end of flows");
         thread::enter(&self.kernel, || {
             let (view, callouts) = (self.view.load(), self.callouts.load());
             for (key, mut flow) in self.flows.drain() {

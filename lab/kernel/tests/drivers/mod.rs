@@ -5,15 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What `wdm.c` imports; the import library is made from this list.
-const IMPORTS: &[&str] = &[
+/// What the drivers import; the import libraries are made from these lists.
+const KERNEL: &[&str] = &[
     "DbgBreakPoint",
     "DbgPrint",
+    "ExAcquireRundownProtection",
     "ExAllocatePool2",
     "ExDeleteNPagedLookasideList",
     "ExFreePoolWithTag",
     "ExInitializeNPagedLookasideList",
+    "ExInitializeRundownProtection",
     "ExQueryDepthSList",
+    "ExQueueWorkItem",
+    "ExReleaseRundownProtection",
+    "ExWaitForRundownProtectionRelease",
     "ExpInterlockedPopEntrySList",
     "ExpInterlockedPushEntrySList",
     "IoAllocateWorkItem",
@@ -35,6 +40,8 @@ const IMPORTS: &[&str] = &[
     "KeInitializeDpc",
     "KeInitializeEvent",
     "KeInitializeTimer",
+    "KeInsertQueueDpc",
+    "KeReadStateEvent",
     "KeReleaseSpinLock",
     "KeSetEvent",
     "KeSetTimer",
@@ -48,20 +55,31 @@ const IMPORTS: &[&str] = &[
     "ZwClose",
 ];
 
+const FILTER_ENGINE: &[&str] = &["FwpsCalloutRegister0", "FwpsCalloutUnregisterById0"];
+
 /// The image of `wdm.c`, built once a process.
+#[allow(dead_code, reason = "each test program uses one of the drivers")]
 pub fn image() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
-    IMAGE.get_or_init(build)
+    IMAGE.get_or_init(|| build("wdm.c"))
 }
 
-fn build() -> Vec<u8> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drivers/wdm.c");
+/// The image of `timed.c`, built once a process.
+#[allow(dead_code, reason = "each test program uses one of the drivers")]
+pub fn timed() -> &'static [u8] {
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    IMAGE.get_or_init(|| build("timed.c"))
+}
+
+fn build(source: &str) -> Vec<u8> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers").join(source);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders below the root");
     let parts = xwdk::Parts::find(root).expect("the toolchain's folder");
     parts.complete().expect("the parts that images are built from");
     let environment = parts.environment();
     // Each test program builds for itself, and several may run at once.
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
+    let name = format!("{}-{}", std::process::id(), source.file_stem().and_then(OsStr::to_str).unwrap_or_default());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).expect("a folder to build in");
     let run = |program: &OsStr, arguments: &[&OsStr]| {
         let output = Command::new(program)
@@ -72,27 +90,31 @@ fn build() -> Vec<u8> {
             .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", program.display()));
         assert!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
     };
-    let words = |text: &'static str| text.split(' ').map(OsStr::new).collect::<Vec<_>>();
+    fn words(text: &str) -> Vec<&OsStr> {
+        text.split(' ').map(OsStr::new).collect()
+    }
 
     let include = environment
         .iter()
         .find(|(name, _)| *name == "XWDK_MINGW_INCLUDE")
         .map_or(PathBuf::from("/usr/share/mingw-w64/include"), |(_, folder)| folder.into());
     let mut compile = words("--target=x86_64-w64-windows-gnu -O1 -ffreestanding -fno-builtin -Wall -Wno-multichar");
-    compile.extend(words("-Wno-unknown-pragmas -c -o wdm.o -isystem"));
+    compile.extend(words("-Wno-unknown-pragmas -c -o driver.o -isystem"));
     let ddk = include.join("ddk");
-    compile.extend([include.as_os_str(), "-isystem".as_ref(), ddk.as_os_str(), source.as_ref()]);
+    compile.extend([include.as_os_str(), "-isystem".as_ref(), ddk.as_os_str(), source.as_os_str()]);
     run("clang".as_ref(), &compile);
 
-    let definition = format!("LIBRARY ntoskrnl.exe\nEXPORTS\n{}\n", IMPORTS.join("\n"));
-    std::fs::write(folder.join("kernel.def"), definition).expect("a file in the folder");
-    run("llvm-dlltool".as_ref(), &words("-m i386:x86-64 -d kernel.def -l kernel.lib"));
+    for (module, library, imports) in [("ntoskrnl.exe", "kernel", KERNEL), ("fwpkclnt.sys", "engine", FILTER_ENGINE)] {
+        let definition = format!("LIBRARY {module}\nEXPORTS\n{}\n", imports.join("\n"));
+        std::fs::write(folder.join(format!("{library}.def")), definition).expect("a file in the folder");
+        run("llvm-dlltool".as_ref(), &words(&format!("-m i386:x86-64 -d {library}.def -l {library}.lib")));
+    }
 
     let linker = sysroot().join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
     let mut link = words("-flavor link /driver /subsystem:native /entry:DriverEntry /nodefaultlib /debug:symtab");
-    link.extend(words("/out:wdm.sys wdm.o kernel.lib"));
+    link.extend(words("/out:driver.sys driver.o kernel.lib engine.lib"));
     run(linker.as_os_str(), &link);
-    let image = std::fs::read(folder.join("wdm.sys")).expect("the image that was just built");
+    let image = std::fs::read(folder.join("driver.sys")).expect("the image that was just built");
     let _ = std::fs::remove_dir_all(&folder);
     image
 }

@@ -1,0 +1,202 @@
+//! Mistakes that only timing shows, and the schedules that show them.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+mod drivers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use postern_engine::layers;
+use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Weight};
+use postern_lab::{Config, Connection, Kind, Lab, Run, Schedule, Violation};
+use uuid::Uuid;
+
+use drivers::timed;
+
+const WORK: u32 = 0x22 << 16 | 0x800 << 2;
+const CALLOUT: Uuid = Uuid::from_u128(0x7a6d6974_0001_0002_0304_05060708090a);
+
+/// Leads connections to the driver's callout, whether it is there or not.
+fn add_filter(lab: &Lab) {
+    let display = DisplayData { name: "test".into(), description: String::new() };
+    let layer = layers::by_name("ALE_AUTH_CONNECT_V4").unwrap().key;
+    let engine = lab.engine();
+    let session = Session {
+        key: Uuid::nil(),
+        display: display.clone(),
+        dynamic: false,
+        transaction_wait_timeout_ms: 0,
+        process_id: 4711,
+        user: "test".into(),
+        kernel_mode: false,
+    };
+    let session = engine.session_open(session).unwrap();
+    let callout = Callout {
+        key: CALLOUT,
+        display: display.clone(),
+        persistent: false,
+        uses_provider_context: false,
+        provider: None,
+        data: Vec::new(),
+        layer,
+        id: 0,
+        registered: false,
+        registration_flags: 0,
+    };
+    engine.callout_add(session, callout).unwrap();
+    let filter = Filter {
+        key: Uuid::nil(),
+        display,
+        flags: FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED,
+        provider: None,
+        data: Vec::new(),
+        layer,
+        sublayer: Uuid::nil(),
+        weight: Weight::Auto,
+        conditions: Vec::new(),
+        action: Action::CalloutTerminating(CALLOUT),
+        raw_context: 0,
+        id: 0,
+        effective_weight: 0,
+    };
+    engine.filter_add(session, filter).unwrap();
+}
+
+/// Loads the driver, makes connections with two threads, asks it for some work, and unloads it meanwhile.
+fn scenario(service: &'static str, seed: u64) -> (Run, Vec<Violation>) {
+    let mut schedule = Schedule::new(Config::default(), seed);
+    let lab = schedule.lab().clone();
+    let [loaded, asked] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    for _ in 0..2 {
+        let (lab, loaded) = (lab.clone(), loaded.clone());
+        schedule.spawn("traffic", move || {
+            lab.wait_until(|| loaded.load(Ordering::Relaxed));
+            let mut traffic = lab.traffic();
+            for port in 0..10 {
+                let local = SocketAddr::from(([192, 168, 0, 2], 50000 + port));
+                let remote = SocketAddr::from(([192, 0, 2, 1], 443));
+                traffic.connect(&Connection { protocol: 6, local, remote, app: None });
+            }
+        });
+    }
+    schedule.spawn("user", {
+        let (lab, asked) = (lab.clone(), asked.clone());
+        move || {
+            // It may be opened before DriverEntry has returned, and then not.
+            let file = loop {
+                match lab.open(r"\\.\LabTimed") {
+                    Ok(file) => break file,
+                    Err(_) if lab.stopped() => return,
+                    Err(_) => lab.sleep(Duration::from_millis(1)),
+                }
+            };
+            let _ = file.device_io_control(WORK, b"", 0);
+            drop(file);
+            asked.store(true, Ordering::Relaxed);
+        }
+    });
+    schedule.spawn("unloader", {
+        let lab = lab.clone();
+        move || {
+            add_filter(&lab);
+            lab.load(service, timed()).unwrap();
+            loaded.store(true, Ordering::Relaxed);
+            lab.wait_until(|| asked.load(Ordering::Relaxed));
+            let _ = lab.unload(service);
+        }
+    });
+    let run = schedule.run();
+    (run, lab.violations())
+}
+
+fn seeds() -> u64 {
+    std::env::var("POSTERN_SEEDS").map_or(300, |seeds| seeds.parse().expect("POSTERN_SEEDS is a number"))
+}
+
+#[test]
+fn a_driver_that_waits_for_everything_is_clean_under_every_schedule() {
+    for seed in 0..seeds() {
+        let (run, violations) = scenario("timed", seed);
+        assert!(violations.is_empty(), "{run:?}: {violations:#?}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_calls_in_the_same_order() {
+    let mut hashes = std::collections::BTreeSet::new();
+    for seed in 0..40 {
+        let (first, _) = scenario("timed", seed);
+        let (second, _) = scenario("timed", seed);
+        assert_eq!(first.trace(), second.trace());
+        assert!(first.trace().len() > 50);
+        hashes.insert(first.hash());
+        assert_eq!(first.hash(), second.hash());
+    }
+    assert!(hashes.len() > 35, "{} different schedules of 40 seeds", hashes.len());
+}
+
+/// The first seed below `within` that shows a violation, which must be one of `kinds`; it is shown again.
+fn find(service: &'static str, within: u64, kinds: &[Kind]) {
+    for seed in 0..within {
+        let (run, violations) = scenario(service, seed);
+        let Some(violation) = violations.first() else { continue };
+        assert!(kinds.contains(&violation.kind), "{service}, {run:?}: {violation}");
+        println!("{service}, {run:?}: {violation}");
+        let (again, same) = scenario(service, seed);
+        assert_eq!(run.trace(), again.trace(), "{service}: seed {seed} does not replay");
+        assert_eq!(violations.len(), same.len());
+        assert_eq!(violation.kind, same[0].kind);
+        return;
+    }
+    panic!("{service}: no seed below {within} shows it");
+}
+
+#[test]
+fn a_driver_that_waits_for_its_threads_last_event_instead_of_the_thread_is_found() {
+    find("thread", 50, &[Kind::LateCall, Kind::Leak]);
+}
+
+#[test]
+fn a_driver_that_waits_for_its_work_items_last_event_is_found() {
+    find("work", 50, &[Kind::LateCall, Kind::Leak]);
+}
+
+#[test]
+fn a_driver_that_waits_for_its_dpcs_last_event_is_found() {
+    find("dpc", 100, &[Kind::LateCall, Kind::Leak]);
+}
+
+#[test]
+fn a_driver_that_checks_a_flag_before_it_uses_memory_is_found() {
+    find("flag", 50, &[Kind::Pool]);
+}
+
+#[test]
+fn a_driver_that_drains_before_it_closes_the_gate_is_found() {
+    find("drain-first", 50, &[Kind::Pool]);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn how_many_of_a_thousand_seeds_show_each_mistake() {
+    for service in ["timed", "thread", "work", "dpc", "flag", "drain-first"] {
+        let begun = std::time::Instant::now();
+        let mut points = 0;
+        let mut shown = Vec::new();
+        for seed in 0..1000 {
+            let (run, violations) = scenario(service, seed);
+            points += run.trace().len();
+            if !violations.is_empty() {
+                shown.push(seed);
+            }
+        }
+        println!(
+            "{service}: {} seeds, the first {:?}; {points} points, {:?}",
+            shown.len(),
+            shown.first(),
+            begun.elapsed()
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! Load, traffic, requests and unload at the same time, in orders that a seed decides.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use postern_engine::objects::{Action, FilterFlags};
+use postern_lab::{Config, Connection, Direction, Lab, Packet, Run, Schedule};
+use postern_protocol::DEVICE_PATH;
+use postern_protocol::callout::{Callout, Layer, Role};
+use postern_protocol::ioctl::{self, ListRequest};
+use uuid::Uuid;
+use zerocopy::IntoBytes;
+
+use crate::support::*;
+
+/// How many seeds are tried; `POSTERN_SEEDS` asks for more, or, as `7..8`, for certain ones.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |text: &str| text.parse().expect("POSTERN_SEEDS is a number, or two with .. between them");
+    match std::env::var("POSTERN_SEEDS") {
+        Err(_) => 0..200,
+        Ok(text) => match text.split_once("..") {
+            None => 0..number(&text),
+            Some((from, to)) => number(from)..number(to),
+        },
+    }
+}
+
+/// Says which seed it was when a scenario fails.
+struct Replay(u64);
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let seed = self.0;
+            eprintln!("again: POSTERN_SEEDS={seed}..{} cargo test -p postern-image --test driver schedules", seed + 1);
+        }
+    }
+}
+
+/// Connections and packets of both directions, whose flows end in between.
+fn traffic(lab: &Lab, first_port: u16) {
+    let mut traffic = lab.traffic();
+    for port in first_port..first_port + 4 {
+        for (local, remote) in [("192.168.0.2", "192.0.2.1"), ("fd00::2", "2001:db8::1")] {
+            let local = std::net::SocketAddr::new(local.parse().unwrap(), port);
+            let remote = std::net::SocketAddr::new(remote.parse().unwrap(), 443);
+            let connection = Connection { protocol: 6, local, remote, app: None };
+            if port % 2 == 0 {
+                traffic.connect(&connection);
+            } else {
+                traffic.accept(&connection);
+            }
+            traffic.packet(&Packet {
+                direction: Direction::Outbound,
+                protocol: 17,
+                local,
+                remote,
+                tcp_flags: 0,
+                icmp_id: 0,
+                fragment: None,
+                bytes: &[0; 48],
+                payload: &[0; 20],
+            });
+        }
+        if port % 3 == 0 {
+            traffic.end_flows();
+        }
+    }
+}
+
+/// Filters that lead traffic to every callout of the driver, and outlive it.
+fn add_filters(lab: &Lab) {
+    let session = session(lab);
+    for layer in Layer::ALL {
+        let callout = Callout { role: Role::Permit, layer };
+        let key = add_callout_object(lab, session, callout);
+        let mut leads = filter("leads to the driver", Action::CalloutTerminating(key));
+        leads.layer = Uuid::from_u128(layer.key());
+        leads.flags = FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED;
+        lab.engine().filter_add(session, leads).unwrap();
+    }
+}
+
+/// Loads the driver, uses it from three threads, and unloads it in the middle of that.
+fn scenario(seed: u64) -> Run {
+    let _replay = Replay(seed);
+    let mut schedule = Schedule::new(Config::default(), seed);
+    let lab = schedule.lab().clone();
+    let [loaded, asked] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    for first_port in [50000, 60000] {
+        let (lab, loaded) = (lab.clone(), loaded.clone());
+        schedule.spawn("traffic", move || {
+            lab.wait_until(|| loaded.load(Ordering::Relaxed));
+            traffic(&lab, first_port);
+        });
+    }
+    schedule.spawn("user", {
+        let (lab, loaded, asked) = (lab.clone(), loaded.clone(), asked.clone());
+        move || {
+            lab.wait_until(|| loaded.load(Ordering::Relaxed));
+            if let Ok(device) = lab.open(DEVICE_PATH) {
+                let list = ListRequest { protocol: postern_protocol::VERSION, first: 0 };
+                for code in [ioctl::GET_VERSION, ioctl::LIST_CALLOUTS, ioctl::GET_STATISTICS] {
+                    device.device_io_control(code, list.as_bytes(), 8192).unwrap();
+                }
+            }
+            asked.store(true, Ordering::Relaxed);
+        }
+    });
+    schedule.spawn("unloader", {
+        let lab = lab.clone();
+        move || {
+            add_filters(&lab);
+            load(&lab);
+            loaded.store(true, Ordering::Relaxed);
+            lab.wait_until(|| asked.load(Ordering::Relaxed));
+            unload(&lab);
+        }
+    });
+    let run = schedule.run();
+    assert_clean(&lab);
+    run
+}
+
+#[test]
+fn the_driver_leaves_cleanly_under_every_schedule() {
+    for seed in seeds() {
+        scenario(seed);
+    }
+}
+
+#[test]
+fn a_schedule_of_the_driver_can_be_repeated() {
+    for seed in 0..10 {
+        assert_eq!(scenario(seed).trace(), scenario(seed).trace());
+    }
+}
