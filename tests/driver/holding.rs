@@ -1,5 +1,7 @@
 //! Operations that the hold callouts put off, and what becomes of them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use postern_engine::objects::{Action, FilterFlags};
 use postern_lab::{Connection, Decision, Direction, Lab, Outcome, Packet, Traffic};
 use postern_protocol::FilterContext;
@@ -248,6 +250,60 @@ fn a_packet_that_cannot_be_injected_is_freed() {
         unload(&lab);
         assert_eq!(receipt(&lab, "packets"), (0, 0));
     }
+}
+
+#[test]
+fn a_second_packet_of_an_operation_that_waits_takes_no_place() {
+    let lab = lab_with_driver();
+    let layer = Layer::AleAuthConnectV4;
+    hold_at(&lab, layer, FilterContext::OTHERWISE_PERMIT);
+    // Two sources of traffic do not know of each other's flows.
+    let (mut first, mut second) = (lab.traffic(), lab.traffic());
+    let connection = connection(UDP, layer);
+    assert!(begin(&mut first, &connection, layer).pended);
+    let outcome = begin(&mut second, &connection, layer);
+    assert_eq!((outcome.decision, outcome.pended), (Decision::Block, false));
+    assert_eq!(held(&lab).len(), 1);
+    drop((first, second));
+    unload(&lab);
+}
+
+#[test]
+fn an_unload_may_come_while_operations_begin_and_expire() {
+    let lab = lab_with_driver();
+    for layer in Role::Hold.layers() {
+        hold_at(&lab, *layer, FilterContext::OTHERWISE_PERMIT.with_hold_seconds(1));
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (lab, stop) = (&lab, &stop);
+            scope.spawn(move || {
+                let mut traffic = lab.traffic();
+                for port in (1024..=u16::MAX).cycle() {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    for layer in Role::Hold.layers() {
+                        let mut connection = connection(UDP, *layer);
+                        connection.local.set_port(port);
+                        connection.remote.set_port(thread);
+                        begin(&mut traffic, &connection, *layer);
+                    }
+                }
+            });
+        }
+        for milliseconds in [200, 1000, 1010] {
+            std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+            unload(&lab);
+            let (pended, completed) = receipt(&lab, "operations");
+            assert_eq!(pended, completed);
+            assert!(pended >= 256, "{pended}");
+            load(&lab);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    unload(&lab);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use postern_engine::objects::{DisplayData, Session};
 use uuid::Uuid;
 
-use crate::commands::{completions, connect, driver, endure, filter, lab, replay, state};
+use crate::commands::{ask, completions, connect, driver, endure, filter, flows, lab, replay, state, watch};
 use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
 use crate::filter::explain::explain;
@@ -50,6 +50,12 @@ enum Command {
     Accept(connect::Arguments),
     /// Shows the state of the filter engine
     State(state::Arguments),
+    /// Lists the flows that the driver counts
+    Flows(flows::Arguments),
+    /// Shows what the driver's callouts decide, and flows as they come and go
+    Watch(watch::Arguments),
+    /// Asks what to do with operations that the driver holds
+    Ask(ask::Arguments),
     /// Loads a driver, sends traffic, unloads it, again and again
     Endure(endure::Arguments),
     /// Prints a completion script for a shell
@@ -63,6 +69,7 @@ Examples:
   postern filter add --layer connect --action block --protocol tcp --remote 192.0.2.0/24
   postern connect --protocol tcp --remote 192.0.2.7:443
   postern replay capture.pcapng
+  postern watch --for 10s
   postern state --format xml --out wfpstate.xml
   postern driver unload
 
@@ -72,7 +79,8 @@ Exit codes:
   2  the command line is not valid
   3  no lab is running
   4  connect and accept: blocked
-  5  a driver left something behind, was called late, or broke a contract";
+  5  a driver left something behind, was called late, or broke a contract
+  6  not ended yet: an unload waits for handles, a connection for an answer";
 
 /// What every command gets.
 pub struct Context {
@@ -134,6 +142,9 @@ fn run(cli: Cli, output: Output) -> Result<Exit> {
         Command::Connect(arguments) => connect::connect(&context, arguments),
         Command::Accept(arguments) => connect::accept(&context, arguments),
         Command::State(arguments) => state::run(&context, arguments),
+        Command::Flows(arguments) => flows::run(&context, arguments),
+        Command::Watch(arguments) => watch::run(&context, arguments),
+        Command::Ask(arguments) => ask::run(&context, arguments),
         Command::Endure(arguments) => endure::run(&context, arguments),
         Command::Completions(arguments) => completions::run(arguments, <Cli as clap::CommandFactory>::command()),
     }

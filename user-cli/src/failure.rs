@@ -23,6 +23,8 @@ pub enum Exit {
     Blocked = 4,
     /// A driver left something behind, was called late, or broke a contract.
     LeftBehind = 5,
+    /// Not ended yet: an unload waits for handles, a connection for an answer.
+    Waiting = 6,
 }
 
 impl From<Exit> for ExitCode {

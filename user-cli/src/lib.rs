@@ -8,6 +8,7 @@ pub mod device;
 pub mod engine;
 pub mod failure;
 pub mod filter;
+pub mod interrupt;
 pub mod lab;
 pub mod output;
 pub mod replay;

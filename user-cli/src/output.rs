@@ -32,14 +32,23 @@ pub fn json(value: &impl Serialize) -> Result<String> {
 
 /// Writes to standard output, with a newline at the end. A reader that has gone away (`postern ... | head`) is no failure.
 pub fn write(text: &str) -> Result<()> {
+    write_if_read(text).map(drop)
+}
+
+/// As [`write`]; tells whether there still is a reader.
+pub fn write_if_read(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
     let newline = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
     match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(format!("cannot write to standard output: {error}"))),
     }
+}
+
+/// `value` as JSON in one line, for a command that prints as things happen.
+pub fn json_line(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Failure::new(format!("cannot write the result as JSON: {error}")))
 }
 
 /// A table without vertical rules, as wide as the terminal at most.
@@ -90,6 +99,50 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A number of things: `1 filter`, `2 filters`.
+pub fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(number))
+}
+
+/// A number of bytes: `512 B`, `1.5 KiB`.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if number < 1024 {
+        return format!("{number} B");
+    }
+    // Rounding must not make 1024.0 KiB of a byte less than a MiB.
+    let (mut size, mut unit) = (number as f64 / 1024.0, 0);
+    while size >= 1023.95 {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+/// A time that has passed or is left: `3.2 s`, `4 min 5 s`, `2 h 10 min`.
+pub fn time(seconds: f64) -> String {
+    if seconds < 59.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// How long something may take, as it is written on the command line.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let parsed = text.parse::<jiff::SignedDuration>().ok();
+    parsed
+        .and_then(|time| time.try_into().ok())
+        .ok_or_else(|| format!("'{text}' is no time: write 500ms, 10s, 5m or 1h30m"))
+}
+
 /// One line on a terminal's standard error, written over and over while work goes on.
 #[derive(Default)]
 pub struct ProgressLine {
@@ -124,6 +177,33 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1000), "1,000");
         assert_eq!(count(12_345_678), "12,345,678");
+    }
+
+    #[test]
+    fn one_thing_is_singular() {
+        assert_eq!(counted(0, "filter"), "0 filters");
+        assert_eq!(counted(1, "filter"), "1 filter");
+        assert_eq!(counted(1200, "filter"), "1,200 filters");
+    }
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!([0, 1023, 1024, 1536, (1 << 20) - 1].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB"]);
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
+        assert_eq!(
+            [0.0, 59.94, 60.0, 245.4, 7800.0].map(time),
+            ["0.0 s", "59.9 s", "1 min 0 s", "4 min 5 s", "2 h 10 min"]
+        );
+    }
+
+    #[test]
+    fn a_time_is_a_number_of_seconds_or_has_units() {
+        assert_eq!(parse_time("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_time("1m30s"), Ok(Duration::from_secs(90)));
+        for text in ["", "soon", "-5s", "10 parsecs"] {
+            assert!(parse_time(text).unwrap_err().contains("is no time"), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `NTSTATUS` values by name (ntstatus.h), as far as a user of this program meets them.
 
-const NAMES: [(&str, u32); 24] = [
+const NAMES: [(&str, u32); 26] = [
     ("STATUS_SUCCESS", 0x0000_0000),
     ("STATUS_TIMEOUT", 0x0000_0102),
     ("STATUS_PENDING", 0x0000_0103),
@@ -16,16 +16,29 @@ const NAMES: [(&str, u32); 24] = [
     ("STATUS_BUFFER_TOO_SMALL", 0xC000_0023),
     ("STATUS_OBJECT_NAME_NOT_FOUND", 0xC000_0034),
     ("STATUS_OBJECT_NAME_COLLISION", 0xC000_0035),
+    ("STATUS_QUOTA_EXCEEDED", 0xC000_0044),
     ("STATUS_INSUFFICIENT_RESOURCES", 0xC000_009A),
     ("STATUS_NOT_SUPPORTED", 0xC000_00BB),
     ("STATUS_CANCELLED", 0xC000_0120),
     ("STATUS_INVALID_DEVICE_STATE", 0xC000_0184),
     ("STATUS_INTERNAL_ERROR", 0xC000_00E5),
+    ("STATUS_NOT_FOUND", 0xC000_0225),
     ("STATUS_FWP_CALLOUT_NOT_FOUND", 0xC022_0001),
     ("STATUS_FWP_ALREADY_EXISTS", 0xC022_0009),
     ("STATUS_FWP_IN_USE", 0xC022_000A),
     ("STATUS_FWP_TCPIP_NOT_READY", 0xC022_0100),
 ];
+
+/// `STATUS_CANCELLED`.
+pub const CANCELLED: u32 = 0xC000_0120;
+/// `STATUS_NOT_FOUND`.
+pub const NOT_FOUND: u32 = 0xC000_0225;
+/// `STATUS_NO_SUCH_DEVICE`: a device that is being set up or taken down.
+pub const NO_SUCH_DEVICE: u32 = 0xC000_000E;
+/// `STATUS_OBJECT_NAME_NOT_FOUND`: no device of that name.
+pub const OBJECT_NAME_NOT_FOUND: u32 = 0xC000_0034;
+/// `STATUS_QUOTA_EXCEEDED`.
+pub const QUOTA_EXCEEDED: u32 = 0xC000_0044;
 
 /// The name and the number.
 pub fn describe(status: u32) -> String {

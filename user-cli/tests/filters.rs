@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::lab::Lab;
+use postern_protocol::FilterContext;
 use serde_json::{Value, json};
 
 fn add(lab: &Lab, arguments: &[&str]) -> Vec<Value> {
@@ -231,7 +232,15 @@ fn mistakes_on_the_command_line_are_explained_before_a_lab_is_asked() {
         ),
         (&["--layer", "connect", "--action", "callout-inspect", "--fail-closed"], "--fail-closed means nothing"),
         (&["--layer", "connect", "--action", "block", "--silent"], "--silent means nothing"),
-        (&["--layer", "stream", "--action", "callout-block"], "the driver has no such callout at layer STREAM_V4"),
+        (&["--layer", "stream", "--action", "callout-block"], "the driver has no block callout at layer STREAM_V4"),
+        (
+            &["--layer", "inbound-transport", "--action", "callout-hold"],
+            "an operation can be held where it is authorised: at connect and accept",
+        ),
+        (&["--layer", "connect", "--action", "callout-block", "--hold-for", "9"], "--hold-for means nothing"),
+        (&["--layer", "connect", "--action", "block", "--otherwise", "permit"], "--otherwise means nothing"),
+        (&["--layer", "connect", "--action", "callout-hold", "--silent"], "--silent means nothing"),
+        (&["--layer", "connect", "--action", "callout-hold", "--hold-for", "0"], "0 is not in 1..=65535"),
         (&["--layer", "FWPM_LAYER_ALE_AUTH_CONNECT_V6", "--family", "v4", "--action", "block"], "not one of IPv4"),
     ] {
         let ran = lab.run(&[&["filter", "add"], arguments].concat());
@@ -266,19 +275,59 @@ fn clients_wait_for_each_others_transactions() {
     assert_eq!(objects(&lab), (1, 1, 0, 20));
 }
 
+/// The tags and texts of the one filter that there is, as netsh shows them.
+fn filter_xml(lab: &Lab) -> String {
+    let state = lab.run(&["state", "--format", "xml"]);
+    let from = state.out.find("<filters ").expect("filters");
+    state.out[from..].to_owned()
+}
+
+fn context(lab: &Lab) -> Option<FilterContext> {
+    let xml = filter_xml(lab);
+    let from = xml.find("<rawContext>").expect("a filter") + "<rawContext>".len();
+    let digits: String = xml[from..].chars().take_while(char::is_ascii_digit).collect();
+    FilterContext::from_raw(digits.parse().unwrap())
+}
+
 #[test]
 fn a_silent_block_says_so_in_the_filters_context() {
     let lab = Lab::started();
     let block = ["--layer", "connect", "--family", "v4", "--action", "callout-block"];
-    let context = || {
-        let state = lab.run(&["state", "--format", "xml"]);
-        let from = state.out.find("<rawContext>").expect("a filter") + "<rawContext>".len();
-        let digits: String = state.out[from..].chars().take_while(char::is_ascii_digit).collect();
-        postern_protocol::FilterContext::from_raw(digits.parse().unwrap())
-    };
     add(&lab, &block);
-    assert_eq!(context(), Some(postern_protocol::FilterContext::empty()));
+    assert_eq!(context(&lab), Some(FilterContext::empty()));
     lab.run(&["filter", "remove", "--all"]);
     add(&lab, &[&block[..], &["--silent"]].concat());
-    assert_eq!(context(), Some(postern_protocol::FilterContext::ABSORB));
+    assert_eq!(context(&lab), Some(FilterContext::ABSORB));
+}
+
+#[test]
+fn a_filter_that_holds_says_for_how_long_and_what_then() {
+    let lab = Lab::started();
+    let hold = ["--layer", "accept", "--family", "v6", "--action", "callout-hold"];
+    let by_default = add(&lab, &hold);
+    assert_eq!(by_default[0]["hold"], json!({"seconds": 30, "otherwise": "block"}));
+    assert_eq!(context(&lab), Some(FilterContext::empty()));
+    lab.run(&["filter", "remove", "--all"]);
+    let chosen = add(&lab, &[&hold[..], &["--hold-for", "90", "--otherwise", "permit"]].concat());
+    assert_eq!(chosen[0]["hold"], json!({"seconds": 90, "otherwise": "permit"}));
+    assert_eq!(context(&lab), Some(FilterContext::OTHERWISE_PERMIT.with_hold_seconds(90)));
+    assert!(lab.ok(&["filter", "list"]).contains("callout-hold 90 s, then permit"));
+    assert!(lab.ok(&["state"]).contains("callout-hold 90 s, then permit"));
+}
+
+#[test]
+fn a_filter_whose_callout_decides_permits_without_it_unless_it_is_to_fail_closed() {
+    const FLAG: &str = "<item>FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED</item>";
+    let lab = Lab::started();
+    for action in ["callout-permit", "callout-block", "callout-hold"] {
+        let arguments = ["--layer", "connect", "--family", "v4", "--action", action];
+        add(&lab, &arguments);
+        assert!(filter_xml(&lab).contains(FLAG), "{action}");
+        lab.ok(&["connect", "--protocol", "tcp", "--remote", "192.0.2.7:443"]);
+        lab.ok(&["filter", "remove", "--all"]);
+        add(&lab, &[&arguments[..], &["--fail-closed"]].concat());
+        assert!(!filter_xml(&lab).contains(FLAG), "{action}");
+        assert_eq!(lab.run(&["connect", "--protocol", "tcp", "--remote", "192.0.2.7:443"]).code, 4, "{action}");
+        lab.ok(&["filter", "remove", "--all"]);
+    }
 }

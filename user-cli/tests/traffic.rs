@@ -38,7 +38,7 @@ fn a_connection_is_permitted_or_blocked_and_the_exit_code_tells() {
     let verdict: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(
         verdict,
-        json!({"permitted": false, "layer": "ALE_AUTH_CONNECT_V4", "filter": {"id": web, "name": "web"}, "callouts": []})
+        json!({"permitted": false, "held": false, "layer": "ALE_AUTH_CONNECT_V4", "filter": {"id": web, "name": "web"}, "callouts": []})
     );
     let text = lab.run(&["connect", "--protocol", "tcp", "--remote", "192.0.2.7:443"]);
     assert_eq!(text.out, format!("blocked at ALE_AUTH_CONNECT_V4 by filter {web} (web)\n"));

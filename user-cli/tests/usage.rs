@@ -16,9 +16,13 @@ fn every_command_has_help_with_its_options() {
         (&["filter", "add", "--help"], "Examples:"),
         (&["filter", "remove", "--help"], "Examples:"),
         (&["replay", "--help"], "Link types:"),
-        (&["connect", "--help"], "Exit code 0: permitted, 4: blocked."),
+        (&["connect", "--help"], "Exit code 0: permitted, 4: blocked, 6: held"),
         (&["accept", "--help"], "Examples:"),
         (&["state", "--help"], "netsh wfp show state"),
+        (&["driver", "unload", "--help"], "Ctrl-C ends the waiting, not the unload"),
+        (&["flows", "--help"], "Examples:"),
+        (&["watch", "--help"], "Examples:"),
+        (&["ask", "--help"], "P  permit, with a new filter"),
         (&["endure", "--help"], "Examples:"),
         (&["completions", "--help"], "Examples:"),
     ] {
@@ -32,7 +36,9 @@ fn completions_know_every_command() {
     let lab = Lab::absent();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = lab.ok(&["completions", shell]);
-        for command in ["lab", "driver", "filter", "replay", "connect", "accept", "state", "endure"] {
+        for command in
+            ["lab", "driver", "filter", "replay", "connect", "accept", "state", "flows", "watch", "ask", "endure"]
+        {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }

@@ -1,8 +1,11 @@
 //! Everything a contributor runs: `cargo xtask <command>`.
 
 mod bench;
+mod broken;
 mod build;
 mod demo;
+mod loom;
+mod sanitize;
 mod setup;
 mod test;
 
@@ -33,6 +36,12 @@ enum Task {
     Demo,
     /// Check formatting and lints, and run every test
     Test,
+    /// Run the models of the driver's brain in every interleaving of their threads
+    Loom,
+    /// Run the tests of the portable crates under ThreadSanitizer, AddressSanitizer and Miri
+    Sanitize(sanitize::Arguments),
+    /// Break the driver on purpose, in every way of the catalogue, and see who catches it; writes docs/broken-builds.md
+    Broken(broken::Arguments),
     /// Check that the drivers' sources compile against the headers of a real WDK
     CheckWdk {
         /// The WDK's content root: the folder that has `Include/10.0.*/km` and `Include/wdf`
@@ -49,6 +58,9 @@ fn main() -> ExitCode {
         Task::Bench => bench::bench(&root),
         Task::Demo => demo::demo(&root),
         Task::Test => test::test(&root),
+        Task::Loom => loom::loom(&root),
+        Task::Sanitize(arguments) => sanitize::sanitize(&root, &arguments),
+        Task::Broken(arguments) => broken::broken(&root, &arguments),
         Task::CheckWdk { wdk } => Driver::all(&root).iter().try_for_each(|driver| driver.check_against(&wdk)),
     };
     match result {

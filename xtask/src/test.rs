@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::Result;
 use xwdk::Driver;
 
-use crate::{cargo, say, setup};
+use crate::{broken, cargo, sanitize, say, setup};
 
 pub fn test(root: &Path) -> Result<()> {
     setup::setup(root)?;
@@ -32,5 +32,10 @@ pub fn test(root: &Path) -> Result<()> {
     cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
 
     say("tests");
-    cargo(root, &["test", "--workspace"])
+    cargo(root, &["test", "--workspace"])?;
+
+    sanitize::sanitize(root, &sanitize::Arguments::COMPILED_IN)?;
+
+    say("a sample of broken builds, which the tests must catch: `cargo xtask broken` tries them all");
+    broken::broken(root, &broken::Arguments::sample())
 }

@@ -41,21 +41,31 @@ pub fn install(root: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
 }
 
 fn core_library(parts: &Parts, say: &mut dyn FnMut(&str)) -> Result<()> {
-    let attempts = [["target", "add", TARGET], ["component", "add", "rust-src"]];
-    for arguments in attempts {
-        say(&format!("rustup {}", arguments.join(" ")));
-        if succeeds_in_time(Command::new("rustup").args(arguments), RUSTUP_TIMEOUT) {
-            return Ok(());
-        }
-    }
+    if rustup(["target", "add", TARGET], say) { Ok(()) } else { library_source(parts, say) }
+}
 
+/// Installs the source of Rust's library, if it is missing: for builds that compile it with flags of their own.
+pub fn install_library_source(root: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
+    let parts = Parts::find(root)?;
+    if parts.has_library_source() { Ok(()) } else { library_source(&parts, say) }
+}
+
+fn rustup(arguments: [&str; 3], say: &mut dyn FnMut(&str)) -> bool {
+    say(&format!("rustup {}", arguments.join(" ")));
+    succeeds_in_time(Command::new("rustup").args(arguments), RUSTUP_TIMEOUT)
+}
+
+fn library_source(parts: &Parts, say: &mut dyn FnMut(&str)) -> Result<()> {
+    if rustup(["component", "add", "rust-src"], say) {
+        return Ok(());
+    }
     let release = rust_release()?;
     say(&format!(
         "rustup's server did not give it; taking Rust {release}'s library source from Debian's package rust-src"
     ));
     library_from_debian(&release, parts).with_context(|| {
         format!(
-            "Rust's library for {TARGET} cannot be installed. With access to rustup's server: `rustup target add {TARGET}`. \
+            "The source of Rust's library cannot be installed. With access to rustup's server: `rustup component add rust-src`. \
              Otherwise unpack the library source of Rust {release} at {}",
             parts.library_source().display()
         )

@@ -94,6 +94,11 @@ impl Parts {
         self.sysroot.join("lib/rustlib/src/rust/library")
     }
 
+    /// Whether it is there.
+    pub fn has_library_source(&self) -> bool {
+        self.library_source().join("core/src/lib.rs").is_file()
+    }
+
     /// The variables that let build scripts find the parts: none where all are installed in the system.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         if !self.private.join("usr").is_dir() {
@@ -113,7 +118,7 @@ impl Parts {
 
     fn has(&self, part: Part) -> bool {
         match part {
-            Part::CoreLibrary => !self.builds_core() || self.library_source().join("core/src/lib.rs").is_file(),
+            Part::CoreLibrary => !self.builds_core() || self.has_library_source(),
             Part::Clang => self.has_program("clang"),
             Part::LibClang => {
                 env::var_os("LIBCLANG_PATH").is_some() || self.private_libclang().is_some() || system_libclang()

@@ -306,16 +306,30 @@ impl Slot {
         }
     }
 
-    /// The state word and what belongs to it, or `None` if the slot is free or changes hands meanwhile.
-    fn read(&self, place: u32) -> Option<(u64, FlowEntry)> {
+    /// The state word and what `read` reads, all of one flow; or `None` if the slot is free or changes hands meanwhile.
+    fn read<R>(&self, read: impl FnOnce(&Self) -> R) -> Option<(u64, R)> {
         let state = self.state.load(Ordering::Acquire);
         if state & LIVE == 0 {
             return None;
         }
-        let entry = self.entry(place);
+        let values = read(self);
+        // With the release in `describe` and `put_back`: if one of the values is a later one, so is the state.
         fence(Ordering::Acquire);
         let then = self.state.load(Ordering::Relaxed);
-        (then & GENERATION == state & GENERATION && then & LIVE != 0).then_some((state, entry))
+        (then & GENERATION == state & GENERATION && then & LIVE != 0).then_some((state, values))
+    }
+}
+
+#[cfg(loom)]
+impl crate::sync::Retire for Slot {
+    fn retire(&mut self) {
+        let Slot { state, packets, bytes, payload, last, flow, first, addresses, description, process_id } = self;
+        for words in [&mut packets[..], bytes, payload, addresses] {
+            words.retire();
+        }
+        for word in [state, last, flow, first, description, process_id] {
+            word.retire();
+        }
     }
 }
 
@@ -345,10 +359,14 @@ impl Description {
             remote_port: (self.0 >> 16) as u16,
             protocol: (self.0 >> 32) as u8,
             inbound: (self.0 >> 40 & 1) as u8,
-            ip_version: if self.0 >> 41 & 1 == 1 { 6 } else { 4 },
+            ip_version: self.ip_version(),
             application: (self.0 >> 42) as u32,
             ..Endpoints::default()
         }
+    }
+
+    const fn ip_version(&self) -> u8 {
+        if self.0 >> 41 & 1 == 1 { 6 } else { 4 }
     }
 }
 
@@ -605,20 +623,25 @@ impl<S: Slots> Flows<S> {
     /// The flows that are counted now, from `place` on. They come and go meanwhile; each is read without a lock, so its counters may be
     /// of different moments. IRQL: at most DISPATCH_LEVEL. The caller holds a pass of the gate.
     pub fn entries(&self, place: u32) -> impl Iterator<Item = FlowEntry> {
-        self.read(place).filter(|(state, _)| state & (PUBLISHING | ABANDONED) == 0).map(|(_, entry)| entry)
-    }
-
-    fn read(&self, place: u32) -> impl Iterator<Item = (u64, FlowEntry)> {
-        (place..self.slots.places()).filter_map(|place| self.slots.slot(place)?.read(place))
+        (place..self.slots.places()).filter_map(|place| {
+            let (state, entry) = self.slots.slot(place)?.read(|slot| slot.entry(place))?;
+            (state & (PUBLISHING | ABANDONED) == 0).then_some(entry)
+        })
     }
 
     /// Removes every context that is announced, in one pass. The gate is closed and empty. IRQL: at most DISPATCH_LEVEL.
     pub fn remove_all(&self, engine: &impl Engine) -> Removals {
         let mut removals = Removals::default();
-        for (state, entry) in self.read(0) {
+        for slot in (0..self.slots.places()).filter_map(|place| self.slots.slot(place)) {
+            let Some((state, (flow, description))) =
+                slot.read(|slot| (slot.flow.load(Ordering::Relaxed), slot.description.load(Ordering::Relaxed)))
+            else {
+                continue;
+            };
+            let ip_version = Description(description).ip_version();
             for association in Association::ALL.into_iter().filter(|association| state & association.bit() != 0) {
                 // If the context goes by itself meanwhile, the flow has none to remove.
-                let status = engine.remove(entry.flow, association.layer(entry.endpoints.ip_version));
+                let status = engine.remove(flow, association.layer(ip_version));
                 match Removal::after(status) {
                     Removal::Deleted => removals.deleted += 1,
                     Removal::Later => removals.later += 1,
@@ -652,6 +675,17 @@ impl<S: Slots> Flows<S> {
             if outstanding != 0 {
                 leaving.report(attempts, outstanding, &removals);
             }
+        }
+    }
+}
+
+#[cfg(loom)]
+impl<S: crate::sync::Retire> crate::sync::Retire for Flows<S> {
+    fn retire(&mut self) {
+        let Flows { slots, free, outstanding, associated, deleted, begun, ended, refused, stray } = self;
+        slots.retire();
+        for word in [free, outstanding, associated, deleted, begun, ended, refused, stray] {
+            word.retire();
         }
     }
 }

@@ -51,6 +51,14 @@ impl<const EXITS: usize> Lane<EXITS> {
     }
 }
 
+#[cfg(loom)]
+impl<const EXITS: usize> crate::sync::Retire for Lane<EXITS> {
+    fn retire(&mut self) {
+        self.entered.retire();
+        self.exits.retire();
+    }
+}
+
 /// A gate over the lanes of all processors.
 ///
 /// A gate without lanes is closed for good.

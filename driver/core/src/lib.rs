@@ -18,7 +18,10 @@ pub mod ledger;
 pub mod receipt;
 pub mod request;
 pub mod status;
+#[cfg(not(loom))]
 mod sync;
+#[cfg(loom)]
+pub mod sync;
 pub mod unregister;
 pub mod verdict;
 

@@ -29,3 +29,23 @@ macro_rules! const_unless_loom {
     };
 }
 pub(crate) use const_unless_loom;
+
+/// What freeing memory is to loom: an access that no other may be concurrent with.
+#[cfg(loom)]
+pub trait Retire {
+    fn retire(&mut self);
+}
+
+#[cfg(loom)]
+impl Retire for AtomicU64 {
+    fn retire(&mut self) {
+        self.with_mut(|_| ());
+    }
+}
+
+#[cfg(loom)]
+impl<T: Retire> Retire for [T] {
+    fn retire(&mut self) {
+        self.iter_mut().for_each(T::retire);
+    }
+}

@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::commands::lab::describe_violations;
-use crate::device::{self, CalloutStatistics};
+use crate::device::{CalloutStatistics, Device};
 use crate::failure::{Exit, Failure, Result};
 use crate::lab::message::{Hex, Request};
-use crate::lab::status::{Driver, Status, Unloaded};
-use crate::output::{count, lines, table};
+use crate::lab::status::{Driver, Holder, Status, Stopping, Unload, Unloaded};
+use crate::output::{count, counted, lines, table};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -35,10 +35,21 @@ pub enum Command {
         name: Option<String>,
     },
     /// Unloads a driver and shows its receipt; exit code 5 if it left anything behind
+    #[command(after_help = "Examples:
+  postern driver unload
+  postern driver unload other
+  postern driver unload --no-wait
+
+While handles to the driver's devices are open, the system does not call its unload function, and lets nobody open another. The
+command says who holds them and waits for the last one; Ctrl-C ends the waiting, not the unload. With --no-wait it ends at once
+with exit code 6; the next `postern driver unload` waits again, or shows the receipt.")]
     Unload {
         /// Name of the driver's service
         #[arg(default_value = postern_protocol::SERVICE_NAME)]
         name: String,
+        /// Do not wait for handles to be closed
+        #[arg(long)]
+        no_wait: bool,
     },
     /// Tells whether a driver is loaded, and what its callouts have done
     Status {
@@ -60,7 +71,7 @@ pub enum Model {
 pub fn run(context: &Context, command: Command) -> Result<Exit> {
     match command {
         Command::Load { image, model, name } => load(context, image, model, name),
-        Command::Unload { name } => unload(context, name),
+        Command::Unload { name, no_wait } => unload(context, name, no_wait),
         Command::Status { name } => status(context, &name),
     }
 }
@@ -77,11 +88,11 @@ fn load(context: &Context, image: Option<PathBuf>, model: Model, name: Option<St
         )?;
     context.output.print(&driver, |driver| {
         format!(
-            "loaded {} at {:#x}, {} bytes, {} callouts, in {:.2} ms",
+            "loaded {} at {:#x}, {} bytes, {}, in {:.2} ms",
             driver.service,
             driver.base,
             count(driver.size),
-            driver.registrations.len(),
+            counted(driver.registrations.len() as u64, "callout"),
             driver.load_milliseconds.unwrap_or_default()
         )
     })?;
@@ -121,10 +132,44 @@ pub fn service_name(image: Option<&Path>) -> String {
     }
 }
 
-fn unload(context: &Context, service: String) -> Result<Exit> {
-    let unloaded: Unloaded = context.client()?.call(&Request::DriverUnload { service })?;
-    context.output.print(&unloaded, describe_unloaded)?;
-    Ok(if unloaded.is_clean() { Exit::Success } else { Exit::LeftBehind })
+fn unload(context: &Context, service: String, no_wait: bool) -> Result<Exit> {
+    let client = context.client()?;
+    let unload: Unload =
+        client.call_with_progress(&Request::DriverUnload { service, wait: !no_wait }, |stopping: Stopping| {
+            eprint!("{}", describe_stopping(&stopping));
+        })?;
+    match unload {
+        Unload::Done(unloaded) => {
+            context.output.print(&unloaded, describe_unloaded)?;
+            Ok(if unloaded.is_clean() { Exit::Success } else { Exit::LeftBehind })
+        }
+        Unload::Waits(stopping) => {
+            context.output.print(&stopping, describe_stopping)?;
+            Ok(Exit::Waiting)
+        }
+    }
+}
+
+/// Who keeps a driver from being unloaded.
+fn describe_stopping(stopping: &Stopping) -> String {
+    let holders = describe_holders(&stopping.holders, &stopping.open_handles);
+    if holders.is_empty() {
+        return format!("{} has no open handle any more, and unloads\n", stopping.service);
+    }
+    format!("{} unloads when its last handle is closed\n{holders}", stopping.service)
+}
+
+/// A line for each client that holds a handle; for others what the system knows of their handles.
+fn describe_holders(holders: &[Holder], open_handles: &[String]) -> String {
+    if holders.is_empty() {
+        return open_handles.iter().map(|handles| format!("  held: {handles}\n")).collect();
+    }
+    let line = |holder: &Holder| {
+        let Holder { command, process_id, since, parked } = holder;
+        let requests = counted(*parked as u64, "request");
+        format!("  held by {command} (process {process_id}) since {since}, {requests} in the driver\n")
+    };
+    holders.iter().map(line).collect()
 }
 
 /// The receipt, and what the lab found.
@@ -134,8 +179,10 @@ pub fn describe_unloaded(unloaded: &Unloaded) -> String {
         text += &format!("  {line}\n");
     }
     text += &format!(
-        "unloaded {} in {:.2} ms, {} callouts before",
-        unloaded.service, unloaded.milliseconds, unloaded.registrations
+        "unloaded {} in {:.2} ms, {} before",
+        unloaded.service,
+        unloaded.milliseconds,
+        counted(unloaded.registrations as u64, "callout")
     );
     match &unloaded.violations[..] {
         [] if unloaded.is_clean() => text + ": nothing left behind, no late call\n",
@@ -148,6 +195,9 @@ pub fn describe_unloaded(unloaded: &Unloaded) -> String {
 struct Shown {
     service: String,
     loaded: bool,
+    /// `running`, or `stopping`: waits for its handles to be closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
     #[serde(flatten)]
     driver: Option<Driver>,
     /// Of the Postern driver.
@@ -161,13 +211,16 @@ fn status(context: &Context, service: &str) -> Result<Exit> {
     let client = context.client()?;
     let lab: Status = client.call(&Request::Status)?;
     let driver = lab.drivers.into_iter().find(|driver| driver.service.eq_ignore_ascii_case(service));
-    let ours = driver.is_some() && service.eq_ignore_ascii_case(postern_protocol::SERVICE_NAME);
+    // Whatever its service is called: the device tells whose it is. While the driver stops nobody can open it.
+    let device = Device::try_open(context.client()?, "postern driver status")?.ok();
+    let device = device.filter(|device| driver.is_some() && device.service().eq_ignore_ascii_case(service));
     let shown = Shown {
         service: service.to_owned(),
         loaded: driver.is_some(),
+        state: driver.as_ref().map(|driver| if driver.unload_pending { "stopping" } else { "running" }),
         driver,
-        version: if ours { Some(device::version(&client)?) } else { None },
-        callouts: if ours { device::statistics(&client)? } else { Vec::new() },
+        version: device.as_ref().map(Device::version).transpose()?,
+        callouts: device.as_ref().map(Device::statistics).transpose()?.unwrap_or_default(),
     };
     context.output.print(&shown, |shown| {
         let Some(driver) = &shown.driver else {
@@ -177,7 +230,8 @@ fn status(context: &Context, service: &str) -> Result<Exit> {
         if let Some(version) = &shown.version {
             text += &format!(", version {version}");
         }
-        text.push('\n');
+        text += if driver.unload_pending { ", stopping: waits for handles\n" } else { "\n" };
+        text += &describe_holders(&driver.holders, &driver.open_handles);
         if shown.callouts.is_empty() {
             return text;
         }
@@ -197,7 +251,7 @@ fn status(context: &Context, service: &str) -> Result<Exit> {
         if table.row_count() > 0 {
             text += &format!("\n{}", lines(&table));
         }
-        text + &format!("\n{} of {} callouts have seen no traffic", idle.len(), shown.callouts.len())
+        text + &format!("\n{} of {} without traffic", idle.len(), counted(shown.callouts.len() as u64, "callout"))
     })?;
     Ok(if shown.loaded { Exit::Success } else { Exit::Failed })
 }

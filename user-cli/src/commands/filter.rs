@@ -6,7 +6,6 @@ use clap::{Args, Subcommand};
 use comfy_table::Cell;
 use postern_engine::objects::Filter;
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use uuid::Uuid;
 
 use crate::cli::Context;
@@ -16,6 +15,7 @@ use crate::filter::describe::View;
 use crate::filter::explain::explain;
 use crate::filter::own::{Lifetime, Owner, sweep};
 use crate::filter::spec::Spec;
+use crate::interrupt;
 use crate::output::{lines, table, verdict};
 
 #[derive(Debug, Subcommand)]
@@ -26,6 +26,7 @@ pub enum Command {
   postern filter add --layer accept --action callout-block --local-port 3389 --name 'no remote desktop'
   postern filter add --layer connect --action permit --app 'C:\\Windows\\System32\\curl.exe' --weight 15
   postern filter add --layer outbound-transport --action callout-inspect --lifetime dynamic
+  postern filter add --layer connect --action callout-hold --hold-for 60 --otherwise permit
 
 Several values of one option are alternatives; different options must all match.
 The filters stand in a sublayer of their own; a block there is final, a permit may still be overridden by lower sublayers
@@ -95,8 +96,7 @@ fn add(context: &Context, spec: &Spec) -> Result<Exit> {
     let planned = spec.plan(&owner)?;
     let dynamic = spec.lifetime == Lifetime::Dynamic;
     // Before anything is added, so that no signal is missed that would leave it behind.
-    let mut signals = signal_hook::iterator::Signals::new(if dynamic { &[SIGINT, SIGTERM, SIGHUP][..] } else { &[] })
-        .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+    let signals = if dynamic { Some(interrupt::signals()?) } else { None };
     let engine = context.engine(dynamic)?;
     let ids = transaction(&*engine, Access::ReadWrite, || owner.add(&*engine, &planned)).map_err(explain)?;
     let (filters, providers) = (engine.filters().map_err(explain)?, engine.providers().map_err(explain)?);
@@ -109,7 +109,7 @@ fn add(context: &Context, spec: &Spec) -> Result<Exit> {
         }
         text
     })?;
-    if dynamic {
+    if let Some(mut signals) = signals {
         eprintln!("the filter is there until this command ends (Ctrl-C)");
         signals.forever().next();
     }
@@ -147,7 +147,7 @@ impl Remove {
 
     fn select<'a>(&self, filters: &'a [Filter]) -> Result<Vec<&'a Filter>> {
         if self.all {
-            return Ok(filters.iter().filter(|filter| Owner::has_lasting(filter)).collect());
+            return Ok(filters.iter().filter(|filter| Owner::of_lasting(filter).is_some()).collect());
         }
         let help = "`postern filter list` shows the filters that there are";
         if let Some(name) = &self.name {
@@ -197,7 +197,7 @@ pub fn filter_table(views: &[View]) -> comfy_table::Table {
         let action = match &view.action[..] {
             "permit" | "callout-permit" => verdict(&view.action, true),
             "block" | "callout-block" => verdict(&view.action, false),
-            other => Cell::new(other),
+            _ => Cell::new(view.action_text()),
         };
         [
             Cell::new(view.id),

@@ -11,7 +11,7 @@ use crate::lab::host::{Bfe, Settings};
 use crate::lab::message::{Fault, Occurrences, Request};
 use crate::lab::status::{Status, Stopped, Violation};
 use crate::lab::{daemon, server};
-use crate::output::{count, lines, table};
+use crate::output::{count, counted, lines, table, time};
 use crate::status;
 
 #[derive(Debug, Subcommand)]
@@ -139,10 +139,8 @@ fn stop(context: &Context) -> Result<Exit> {
         for refused in &stopped.refused {
             text += &format!("not unloaded: {refused}\n");
         }
-        match stopped.filters {
-            0 => {}
-            1 => text += "1 filter went with the lab\n",
-            filters => text += &format!("{filters} filters went with the lab\n"),
+        if stopped.filters != 0 {
+            text += &format!("{} went with the lab\n", counted(stopped.filters as u64, "filter"));
         }
         text + &format!("lab {} has ended\n", context.address.name)
     })?;
@@ -168,21 +166,21 @@ fn show_status(context: &Context) -> Result<Exit> {
         }
         Some(status) => {
             let mut text = format!(
-                "lab {} runs as process {} since {} s{}\n",
+                "lab {} runs as process {} since {}{}\n",
                 context.address.name,
                 status.process_id,
-                status.uptime_seconds,
+                time(status.uptime_seconds as f64),
                 if status.stopped { ", stopped by a bug check: `postern lab violations`" } else { "" },
             );
             if let Some(log) = &status.log {
                 text += &format!("log {}\n", log.display());
             }
             text += &format!(
-                "base filtering engine {}, {} filters, {} sessions, {} violations\n",
+                "base filtering engine {}, {}, {}, {}\n",
                 if status.bfe_running { "running" } else { "stopped" },
-                status.filters,
-                status.sessions,
-                status.violations
+                counted(status.filters as u64, "filter"),
+                counted(status.sessions as u64, "session"),
+                counted(status.violations as u64, "violation"),
             );
             if status.drivers.is_empty() {
                 return text + "no driver loaded\n";

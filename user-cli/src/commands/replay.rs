@@ -1,6 +1,5 @@
 //! `postern replay`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -12,8 +11,8 @@ use crate::filter::address::Addresses;
 use crate::filter::app_id;
 use crate::filter::protocol::Protocol;
 use crate::lab::message::Request;
-use crate::output::{ProgressLine, count, lines, table, verdict};
-use crate::replay::{Direction, FilterName, Progress, Replay, Summary};
+use crate::output::{ProgressLine, count, counted, lines, table, verdict};
+use crate::replay::{FilterName, Progress, Replay, Summary};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -82,12 +81,9 @@ fn describe(summary: &Summary) -> String {
         let rows = summary.flow_list.iter().map(|flow| {
             [
                 Cell::new(Protocol(flow.protocol)),
-                Cell::new(endpoint(flow.protocol, flow.local, "type")),
-                Cell::new(match flow.direction {
-                    Direction::Outbound => "->",
-                    Direction::Inbound => "<-",
-                }),
-                Cell::new(endpoint(flow.protocol, flow.remote, "code")),
+                Cell::new(Protocol(flow.protocol).local(flow.local)),
+                Cell::new(flow.direction.arrow()),
+                Cell::new(Protocol(flow.protocol).remote(flow.remote)),
                 verdict(if flow.permitted { "permit" } else { "block" }, flow.permitted),
                 Cell::new(&flow.layer),
                 Cell::new(filter_name(flow.filter.as_ref())),
@@ -109,9 +105,9 @@ fn describe(summary: &Summary) -> String {
         text.push('\n');
     }
     text += &format!(
-        "{} packets, {} flows: {} permitted, {} blocked, {} skipped\n",
-        count(summary.packets),
-        count(summary.flows),
+        "{}, {}: {} permitted, {} blocked, {} skipped\n",
+        counted(summary.packets, "packet"),
+        counted(summary.flows, "flow"),
         count(summary.permitted),
         count(summary.blocked),
         count(summary.skipped.values().sum())
@@ -121,22 +117,12 @@ fn describe(summary: &Summary) -> String {
     }
     text += &format!("this host: {}\n", summary.local);
     text += &format!(
-        "{:.3} s, {} packets a second, {} {}\n",
+        "{:.3} s, {} packets a second, {}\n",
         summary.seconds,
         count(summary.packets_per_second as u64),
-        summary.threads,
-        if summary.threads == 1 { "thread" } else { "threads" }
+        counted(summary.threads as u64, "thread")
     );
     text
-}
-
-/// With the port, where the protocol has ports; for ICMP with what stands in the port's place.
-fn endpoint(protocol: u8, endpoint: SocketAddr, icmp: &str) -> String {
-    match Protocol(protocol) {
-        Protocol::ICMP | Protocol::ICMPV6 => format!("{} {icmp} {}", endpoint.ip(), endpoint.port()),
-        protocol if protocol.has_ports() => endpoint.to_string(),
-        _ => endpoint.ip().to_string(),
-    }
 }
 
 fn filter_name(filter: Option<&FilterName>) -> String {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use postern_engine::guids;
 use postern_engine::layers;
 use postern_engine::objects::{Action, Condition, ConditionValue, Filter, FilterFlags, MatchType, Provider, Weight};
-use postern_protocol::CALLOUTS;
+use postern_protocol::{CALLOUTS, Callout, FilterContext, Role};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -24,6 +24,9 @@ pub struct View {
     pub description: String,
     pub layer: String,
     pub action: String,
+    /// How a callout-hold holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// The callout's key, for an action that calls one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callout: Option<Uuid>,
@@ -40,7 +43,32 @@ pub struct View {
     pub hard: bool,
 }
 
+/// How long an operation is held, and what happens when nobody has answered.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Hold {
+    pub seconds: u16,
+    pub otherwise: &'static str,
+}
+
+impl Hold {
+    /// None if the filter holds nothing, or its context is not one of ours: then the driver holds nothing either.
+    fn of(filter: &Filter) -> Option<Hold> {
+        ours(&filter.action).filter(|callout| callout.role == Role::Hold)?;
+        let context = FilterContext::from_raw(filter.raw_context)?;
+        let permits = context.contains(FilterContext::OTHERWISE_PERMIT);
+        Some(Hold { seconds: context.hold_seconds(), otherwise: if permits { "permit" } else { "block" } })
+    }
+}
+
 impl View {
+    /// The action in one text.
+    pub fn action_text(&self) -> String {
+        match &self.hold {
+            Some(hold) => format!("{} {} s, then {}", self.action, hold.seconds, hold.otherwise),
+            None => self.action.clone(),
+        }
+    }
+
     pub fn new(filter: &Filter, providers: &[Provider]) -> View {
         View {
             id: filter.id,
@@ -49,6 +77,7 @@ impl View {
             description: filter.display.description.clone(),
             layer: layer(&filter.layer),
             action: action(&filter.action),
+            hold: Hold::of(filter),
             callout: filter.action.callout(),
             conditions: conditions(&filter.conditions),
             weight: weight(filter.weight),
@@ -62,7 +91,7 @@ impl View {
             }),
             lifetime: match filter.flags.contains(FilterFlags::PERSISTENT) {
                 true => Some(Lifetime::Persistent),
-                false => Owner::has_lasting(filter).then_some(Lifetime::Static),
+                false => Owner::of_lasting(filter).map(|owner| owner.lifetime()),
             },
             hard: filter.flags.contains(FilterFlags::CLEAR_ACTION_RIGHT),
         }
@@ -83,11 +112,15 @@ fn action(action: &Action) -> String {
         Action::CalloutInspection(_) => "callout-inspection",
         Action::CalloutUnknown(_) => "callout-unknown",
     };
-    let ours = action.callout().and_then(|key| CALLOUTS.iter().find(|ours| ours.key() == key.as_u128()));
-    match ours {
+    match ours(action) {
         Some(callout) => format!("callout-{}", callout.role.name()),
         None => plain.to_owned(),
     }
+}
+
+/// The callout of ours that an action calls.
+fn ours(action: &Action) -> Option<&'static Callout> {
+    action.callout().and_then(|key| CALLOUTS.iter().find(|ours| ours.key() == key.as_u128()))
 }
 
 fn symbol(names: &guids::Names, key: &Uuid) -> String {

@@ -1,6 +1,7 @@
 //! Filters: how they are written on the command line, and what becomes of that.
 
 pub mod address;
+pub mod answer;
 pub mod app_id;
 pub mod describe;
 pub mod explain;

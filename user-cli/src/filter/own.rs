@@ -55,9 +55,13 @@ impl Owner {
         }
     }
 
-    /// Whether a filter was added by `postern filter add` with a lifetime beyond the command's.
-    pub fn has_lasting(filter: &Filter) -> bool {
-        [STATIC, PERSISTENT].iter().any(|owner| filter.provider == Some(owner.provider))
+    /// The owner of a filter that was added by `postern filter add` with a lifetime beyond the command's.
+    pub fn of_lasting(filter: &Filter) -> Option<Owner> {
+        [STATIC, PERSISTENT].into_iter().find(|owner| filter.provider == Some(owner.provider))
+    }
+
+    pub fn lifetime(&self) -> Lifetime {
+        self.lifetime
     }
 
     fn is_persistent(&self) -> bool {

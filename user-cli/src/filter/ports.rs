@@ -23,6 +23,12 @@ impl Ports {
     }
 }
 
+impl From<u16> for Ports {
+    fn from(port: u16) -> Ports {
+        Ports { first: port, last: port }
+    }
+}
+
 impl FromStr for Ports {
     type Err = String;
 

@@ -1,6 +1,7 @@
 //! IP protocol numbers and their names.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// An IP protocol (`IPPROTO_*`, ws2def.h).
@@ -17,6 +18,24 @@ impl Protocol {
 
     pub fn has_ports(self) -> bool {
         matches!(self, Protocol::TCP | Protocol::UDP)
+    }
+
+    /// The local end of a flow: with the port, where the protocol has ports; for ICMP with the type.
+    pub fn local(self, end: SocketAddr) -> String {
+        self.end(end, "type")
+    }
+
+    /// The remote end of a flow, for ICMP with the code.
+    pub fn remote(self, end: SocketAddr) -> String {
+        self.end(end, "code")
+    }
+
+    fn end(self, end: SocketAddr, icmp: &str) -> String {
+        match self {
+            Protocol::ICMP | Protocol::ICMPV6 => format!("{} {icmp} {}", end.ip(), end.port()),
+            protocol if protocol.has_ports() => end.to_string(),
+            _ => end.ip().to_string(),
+        }
     }
 }
 

@@ -78,14 +78,28 @@ pub struct Spec {
     #[arg(long)]
     pub hard: bool,
 
-    /// With callout-permit and callout-block: block while the callout is not registered. Without this such traffic is permitted
-    /// (FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED)
+    /// With callout-permit, callout-block and callout-hold: block while the callout is not registered. Without this such traffic
+    /// is permitted (FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED)
     #[arg(long)]
     pub fail_closed: bool,
 
     /// With callout-block: drop the packets silently, without discard layers and audit events (FWPS_CLASSIFY_OUT_FLAG_ABSORB)
     #[arg(long)]
     pub silent: bool,
+
+    /// With callout-hold: for how long an answer is waited for [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub hold_for: Option<u16>,
+
+    /// With callout-hold: what happens when nobody has answered in time [default: block]
+    #[arg(long, value_name = "VERDICT")]
+    pub otherwise: Option<Otherwise>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Otherwise {
+    Permit,
+    Block,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,6 +121,8 @@ pub enum Verb {
     CalloutBlock,
     /// The driver's callout counts, and lets others decide
     CalloutInspect,
+    /// The driver's callout holds the operation until `postern ask` answers, at connect and accept
+    CalloutHold,
 }
 
 impl Verb {
@@ -116,13 +132,14 @@ impl Verb {
             Verb::CalloutPermit => Some(Role::Permit),
             Verb::CalloutBlock => Some(Role::Block),
             Verb::CalloutInspect => Some(Role::Inspect),
+            Verb::CalloutHold => Some(Role::Hold),
         }
     }
 
     /// Only then does it matter whether the callout is registered (documentation page `FWPM_FILTER0`: the flag is for
     /// terminating and unknown callouts).
     fn decides_in_callout(self) -> bool {
-        matches!(self, Verb::CalloutPermit | Verb::CalloutBlock)
+        matches!(self, Verb::CalloutPermit | Verb::CalloutBlock | Verb::CalloutHold)
     }
 
     fn name(self) -> &'static str {
@@ -132,6 +149,7 @@ impl Verb {
             Verb::CalloutPermit => "callout-permit",
             Verb::CalloutBlock => "callout-block",
             Verb::CalloutInspect => "callout-inspect",
+            Verb::CalloutHold => "callout-hold",
         }
     }
 }
@@ -148,7 +166,13 @@ impl Spec {
     pub fn plan(&self, owner: &own::Owner) -> Result<Vec<Planned>> {
         if self.fail_closed && !self.action.decides_in_callout() {
             return Err(Failure::usage(format!("--fail-closed means nothing with --action {}", self.action.name()))
-                .help("it goes with callout-permit and callout-block"));
+                .help("it goes with callout-permit, callout-block and callout-hold"));
+        }
+        for (option, given) in [("--hold-for", self.hold_for.is_some()), ("--otherwise", self.otherwise.is_some())] {
+            if given && self.action != Verb::CalloutHold {
+                return Err(Failure::usage(format!("{option} means nothing with --action {}", self.action.name()))
+                    .help("it goes with callout-hold"));
+            }
         }
         if self.silent && self.action != Verb::CalloutBlock {
             return Err(Failure::usage(format!("--silent means nothing with --action {}", self.action.name()))
@@ -239,8 +263,15 @@ impl Spec {
             Some(role) => {
                 let at = postern_protocol::Layer::ALL.into_iter().find(|at| at.id() == layer.id);
                 let callout = at.and_then(|at| postern_protocol::Callout::new(role, at)).ok_or_else(|| {
-                    Failure::usage(format!("the driver has no such callout at layer {}", layer.name))
-                        .help("callout actions work at connect, accept, inbound-transport and outbound-transport")
+                    let failure =
+                        Failure::usage(format!("the driver has no {} callout at layer {}", role.name(), layer.name));
+                    match role {
+                        Role::Hold => {
+                            failure.help("an operation can be held where it is authorised: at connect and accept")
+                        }
+                        _ => failure
+                            .help("callout actions work at connect, accept, inbound-transport and outbound-transport"),
+                    }
                 })?;
                 Some(callout)
             }
@@ -257,6 +288,8 @@ impl Spec {
         flags.set(FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, self.action.decides_in_callout() && !self.fail_closed);
         let mut context = FilterContext::empty();
         context.set(FilterContext::ABSORB, self.silent);
+        context.set(FilterContext::OTHERWISE_PERMIT, self.otherwise == Some(Otherwise::Permit));
+        let context = context.with_hold_seconds(self.hold_for.unwrap_or(0));
         Ok(Planned {
             filter: Filter {
                 key: Uuid::new_v4(),

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
 
@@ -14,6 +15,35 @@ use crate::status;
 /// A connection to a running lab.
 pub struct Client {
     stream: RefCell<BufReader<UnixStream>>,
+    cancelled: Arc<Mutex<bool>>,
+}
+
+/// Ends what a client waits for early, from any thread.
+pub struct Canceller {
+    stream: UnixStream,
+    cancelled: Arc<Mutex<bool>>,
+}
+
+impl Canceller {
+    /// The request in progress, and every cancellable one after it, ends with [`status::CANCELLED`].
+    pub fn cancel(&self) {
+        // While this is locked no request is sent, so that it is cancelled or never sent.
+        let mut cancelled = locked(&self.cancelled);
+        if !std::mem::replace(&mut *cancelled, true) {
+            // Without a connection there is nothing to cancel, and whoever waits finds that out.
+            let _ = message(&Request::Cancel).map(|line| (&self.stream).write_all(&line));
+        }
+    }
+}
+
+fn locked(cancelled: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    cancelled.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn message(request: &Request) -> Result<Vec<u8>, CallError> {
+    let mut line = serde_json::to_vec(request).map_err(|error| broken(&error))?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Why a request brought no answer.
@@ -59,7 +89,7 @@ impl Client {
             return Err(Failure::new(format!("{}: the lab there is another user's", address.socket.display()))
                 .help("name another one with --lab"));
         }
-        let client = Client { stream: RefCell::new(BufReader::new(stream)) };
+        let client = Client { stream: RefCell::new(BufReader::new(stream)), cancelled: Arc::default() };
         let greeting: Greeting = client.read().map_err(|error| match error {
             CallError::Broken(failure) => failure,
             CallError::Refused(_) => Failure::new("the lab did not greet"),
@@ -84,11 +114,41 @@ impl Client {
     pub fn call_with_progress<P: DeserializeOwned, T: DeserializeOwned>(
         &self,
         request: &Request,
-        mut progress: impl FnMut(P),
+        progress: impl FnMut(P),
     ) -> Result<T, CallError> {
-        let mut line = serde_json::to_vec(request).map_err(|error| broken(&error))?;
-        line.push(b'\n');
-        self.stream.borrow_mut().get_mut().write_all(&line).map_err(|error| broken(&error))?;
+        self.send(request)?;
+        self.answer(progress)
+    }
+
+    /// Asks and waits for the answer, unless a [`Canceller`] ends it.
+    pub fn call_cancellable<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CallError> {
+        {
+            let cancelled = locked(&self.cancelled);
+            if *cancelled {
+                return Err(CallError::Refused(Refusal::Status(status::CANCELLED)));
+            }
+            self.send(request)?;
+        }
+        self.answer(|()| {})
+    }
+
+    /// Whether a [`Canceller`] has been used.
+    pub fn is_cancelled(&self) -> bool {
+        *locked(&self.cancelled)
+    }
+
+    pub fn canceller(&self) -> Result<Canceller> {
+        let stream = self.stream.borrow().get_ref().try_clone();
+        let stream = stream.map_err(|error| Failure::new(format!("the connection to the lab: {error}")))?;
+        Ok(Canceller { stream, cancelled: Arc::clone(&self.cancelled) })
+    }
+
+    fn send(&self, request: &Request) -> Result<(), CallError> {
+        let line = message(request)?;
+        self.stream.borrow_mut().get_mut().write_all(&line).map_err(|error| broken(&error))
+    }
+
+    fn answer<P: DeserializeOwned, T: DeserializeOwned>(&self, mut progress: impl FnMut(P)) -> Result<T, CallError> {
         loop {
             match self.read()? {
                 Reply::Progress(value) => progress(serde_json::from_value(value).map_err(|error| broken(&error))?),

@@ -2,22 +2,26 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use postern_engine::objects::Session;
 use postern_engine::{Decision, SessionId, layers};
-use postern_lab::{Config, DriverInfo, EngineError, ImageError, Lab, LoadError, NtStatus, Traffic, UnloadError};
+use postern_lab::{
+    Config, DriverInfo, EngineError, ImageError, Lab, LoadError, Outcome, Traffic, UnloadError, UnloadReport,
+};
 use serde_json::Value;
 
 use super::address::Address;
-use super::message::{EngineCall, Fault, Occurrences, Refusal};
-use super::status::{Driver, Status, Stopped, Unloaded, Violation};
+use super::handles::Handles;
+use super::message::{EngineCall, Fault, Occurrences, Opened, Refusal};
+use super::status::{Driver, Status, Stopped, Stopping, Unload, Unloaded, Violation};
 use crate::capture::Transport;
 use crate::failure::{Failure, Result};
 use crate::filter::address::Addresses;
 use crate::replay::{
-    Connection, Counts, Direction, FilterName, Flow, Judge, Judgement, LayerCount, Locality, Oriented, Progress,
-    Replay, Summary, Verdict, run,
+    Attempt, Connection, Counts, Direction, FilterName, Flow, Judge, Judgement, LayerCount, Locality, Oriented,
+    Progress, Replay, Stage, Summary, Verdict, run,
 };
 
 /// How a lab is started.
@@ -45,12 +49,33 @@ impl Settings {
 pub struct Host {
     lab: Lab,
     begun: Instant,
+    handles: Handles,
+    deferred: Mutex<Deferred>,
+}
+
+/// Unloads that wait for handles to be closed, and those that have ended since, by service.
+#[derive(Default)]
+struct Deferred {
+    /// How many violations there had been when the unload was asked for.
+    waiting: HashMap<String, u64>,
+    ended: HashMap<String, Ended>,
+}
+
+struct Ended {
+    unloaded: Unloaded,
+    /// Whether a client has been told of it.
+    told: bool,
 }
 
 impl Host {
     pub fn start(settings: &Settings) -> Result<Host> {
         let config = Config { bfe_running: settings.bfe == Bfe::Running, ..Config::default() };
-        Ok(Host { lab: Lab::start(config), begun: Instant::now() })
+        Ok(Host {
+            lab: Lab::start(config),
+            begun: Instant::now(),
+            handles: Handles::default(),
+            deferred: Mutex::default(),
+        })
     }
 
     pub fn session_open(&self, session: Session) -> Result<SessionId, Refusal> {
@@ -105,7 +130,7 @@ impl Host {
             uptime_seconds: self.begun.elapsed().as_secs(),
             log: address.log().exists().then(|| address.log()),
             bfe_running: counts.is_ok(),
-            drivers: self.lab.drivers().into_iter().map(Driver::from).collect(),
+            drivers: self.lab.drivers().into_iter().map(|info| self.driver(info)).collect(),
             filters: counts.map_or(0, |(filters, _)| filters),
             sessions: counts.map_or(0, |(_, sessions)| sessions),
             violations: self.lab.violations().len(),
@@ -136,46 +161,130 @@ impl Host {
             }
         })?;
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
-        Ok(Driver { load_milliseconds: Some(milliseconds), ..Driver::from(info) })
+        self.deferred().ended.remove(&service.to_lowercase());
+        Ok(Driver { load_milliseconds: Some(milliseconds), ..self.driver(info) })
+    }
+
+    fn driver(&self, info: DriverInfo) -> Driver {
+        Driver {
+            holders: self.handles.holders(&info.service),
+            service: info.service,
+            base: info.base,
+            size: info.size.into(),
+            registrations: info.registrations,
+            open_handles: info.open_handles,
+            unload_pending: info.unload_pending,
+            load_milliseconds: None,
+        }
     }
 
     /// Unloads a driver and looks what it left. Traffic goes on meanwhile.
     pub fn unload(&self, service: &str) -> Result<Unloaded> {
-        let report = self.lab.unload(service).map_err(|error| {
-            let message = format!("cannot unload {service}: {error}");
-            match error {
-                UnloadError::NotLoaded(_) => {
-                    Failure::new(message).help("`postern lab status` shows the drivers that are loaded")
-                }
-                UnloadError::Stopped(_) => Failure::left_behind(message).help(AFTER_BUG_CHECK),
-                UnloadError::NoUnloadRoutine(_) | UnloadError::Pending { .. } => Failure::new(message),
-            }
-        })?;
-        Ok(Unloaded {
-            service: report.service,
-            milliseconds: report.duration.as_secs_f64() * 1e3,
-            registrations: report.registrations.len(),
-            // Drivers often tell the debugger and ETW the same; the log has both.
-            receipt: report.log.into_iter().filter(|line| !line.starts_with("ETW: ")).collect(),
-            violations: report.violations.iter().map(Violation::from).collect(),
-        })
+        self.lab.unload(service).map(Unloaded::from).map_err(|error| not_unloaded(service, error))
     }
 
-    /// Unloads a driver, and waits a moment for calls that come late.
-    pub fn unload_and_watch(&self, service: &str) -> Result<Unloaded> {
+    /// Unloads a driver, and waits a moment for calls that come late. With handles open to its devices, it is unloaded when the
+    /// last is closed: [`Host::deferred_unload`] tells of that.
+    pub fn unload_and_watch(&self, service: &str) -> Result<Unload> {
         let before = self.lab.violations_occurred();
-        let unloaded = self.unload(service)?;
+        match self.lab.unload(service) {
+            Ok(report) => Ok(Unload::Done(self.watch(report, before))),
+            Err(UnloadError::Pending { .. }) => {
+                self.deferred().waiting.entry(service.to_lowercase()).or_insert(before);
+                Ok(Unload::Waits(self.stopping(service)))
+            }
+            Err(error @ UnloadError::NotLoaded(_)) => {
+                let mut deferred = self.deferred();
+                let untold = deferred.ended.get_mut(&service.to_lowercase()).filter(|ended| !ended.told);
+                let ended = untold.ok_or_else(|| not_unloaded(service, error))?;
+                ended.told = true;
+                Ok(Unload::Done(ended.unloaded.clone()))
+            }
+            Err(error) => Err(not_unloaded(service, error)),
+        }
+    }
+
+    /// Waits until an unload that was put off has ended; `tell` can end the waiting.
+    pub fn wait_for_unload(&self, service: &str, mut tell: impl FnMut(&Stopping) -> ControlFlow<()>) -> Result<Unload> {
+        let mut gone: Option<Instant> = None;
+        loop {
+            if let Some(unloaded) = self.deferred_unload(service) {
+                return Ok(Unload::Done(unloaded));
+            }
+            self.running()?;
+            let stopping = self.stopping(service);
+            if tell(&stopping).is_break() {
+                return Ok(Unload::Waits(stopping));
+            }
+            let pending = |driver: &DriverInfo| driver.service.eq_ignore_ascii_case(service) && driver.unload_pending;
+            match self.lab.drivers().iter().any(pending) {
+                true => gone = None,
+                // Its report follows at once, unless somebody has loaded it again meanwhile.
+                false if gone.get_or_insert_with(Instant::now).elapsed() > CLOSING => {
+                    return Err(not_unloaded(service, UnloadError::NotLoaded(service.to_owned())));
+                }
+                false => {}
+            }
+            std::thread::sleep(AGAIN);
+        }
+    }
+
+    /// Who keeps a driver from being unloaded.
+    fn stopping(&self, service: &str) -> Stopping {
+        let driver = self.lab.drivers().into_iter().find(|driver| driver.service.eq_ignore_ascii_case(service));
+        Stopping {
+            service: service.to_owned(),
+            open_handles: driver.map_or_else(Vec::new, |driver| driver.open_handles),
+            holders: self.handles.holders(service),
+        }
+    }
+
+    /// What came of an unload that had to wait, once it has ended.
+    fn deferred_unload(&self, service: &str) -> Option<Unloaded> {
+        let mut deferred = self.deferred();
+        let ended = deferred.ended.get_mut(&service.to_lowercase())?;
+        ended.told = true;
+        Some(ended.unloaded.clone())
+    }
+
+    /// Takes note of an unload that has ended because its last handle was closed.
+    fn take_deferred_unload(&self) -> Option<Unloaded> {
+        // Under the lock, so that nobody takes a driver for gone whose report is still on its way.
+        let mut deferred = self.deferred();
+        let report = self.lab.take_deferred_unload()?;
+        let service = report.service.to_lowercase();
+        let before = deferred.waiting.remove(&service).unwrap_or_else(|| self.lab.violations_occurred());
+        let unloaded = self.watch(report, before);
+        deferred.ended.insert(service, Ended { unloaded: unloaded.clone(), told: false });
+        Some(unloaded)
+    }
+
+    fn watch(&self, report: UnloadReport, before: u64) -> Unloaded {
         std::thread::sleep(WATCH);
         let violations = self.lab.violations_since(before).iter().map(Violation::from).collect();
-        Ok(Unloaded { violations, ..unloaded })
+        Unloaded { violations, ..Unloaded::from(report) }
     }
 
-    /// Unloads every driver, the last loaded first.
+    fn deferred(&self) -> MutexGuard<'_, Deferred> {
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the clients' handles and unloads every driver, the last loaded first.
     pub fn unload_all(&self) -> Stopped {
         let mut stopped = Stopped { unloaded: Vec::new(), refused: Vec::new(), filters: 0 };
+        self.handles.close_all();
+        let begun = Instant::now();
+        while self.lab.drivers().iter().any(|driver| !driver.open_handles.is_empty()) && begun.elapsed() < CLOSING {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stopped.unloaded.extend(self.take_deferred_unload());
         for driver in self.lab.drivers().into_iter().rev() {
             match self.unload_and_watch(&driver.service) {
-                Ok(unloaded) => stopped.unloaded.push(unloaded),
+                Ok(Unload::Done(unloaded)) => stopped.unloaded.push(unloaded),
+                Ok(Unload::Waits(stopping)) => {
+                    let handles = stopping.open_handles.join(", ");
+                    stopped.refused.push(format!("{} waits for its handles: {handles}", driver.service));
+                }
                 Err(failure) => stopped.refused.push(failure.message),
             }
         }
@@ -184,16 +293,25 @@ impl Host {
         stopped
     }
 
+    pub fn device_open(&self, device: &str, process_id: u32, command: String) -> Result<Opened, Refusal> {
+        self.handles.open(&self.lab, device, process_id, command)
+    }
+
+    /// Closes a handle. If the driver's unload has waited for it, that is done here.
+    pub fn device_close(&self, handle: u64) -> Option<Unloaded> {
+        self.handles.close(handle);
+        self.take_deferred_unload()
+    }
+
     pub fn device_control(
         &self,
-        device: &str,
+        handle: u64,
         code: u32,
         input: &[u8],
         output_length: usize,
+        given_up: impl FnMut() -> bool,
     ) -> Result<Vec<u8>, Refusal> {
-        let status = |status: NtStatus| Refusal::Status(status.0 as u32);
-        let file = self.lab.open(device).map_err(status)?;
-        file.device_io_control(code, input, output_length).map_err(status)
+        self.handles.control(handle, code, input, output_length, given_up)
     }
 
     /// A source of made-up connections, for one thread.
@@ -226,16 +344,39 @@ impl Host {
         self.lab.violations().iter().map(Violation::from).collect()
     }
 
-    pub fn connect(&self, connection: &Connection) -> Result<Verdict> {
-        let outcome = self.lab.traffic().connect(&made_up(connection));
+    /// Makes a connection, and waits for a callout that puts off its decision; `tell` can end it.
+    pub fn connect(
+        &self,
+        attempt: &Attempt,
+        mut tell: impl FnMut(Option<Stage>) -> ControlFlow<()>,
+    ) -> Result<Verdict> {
+        let connection = made_up(&attempt.connection);
+        let mut traffic = self.lab.traffic();
+        let mut outcome = match attempt.begun {
+            Direction::Outbound => traffic.connect(&connection),
+            Direction::Inbound => traffic.accept(&connection),
+        };
         self.running()?;
-        Ok(self.verdict(outcome))
-    }
-
-    pub fn accept(&self, connection: &Connection) -> Result<Verdict> {
-        let outcome = self.lab.traffic().accept(&made_up(connection));
-        self.running()?;
-        Ok(self.verdict(outcome))
+        if outcome.pended {
+            let begun = Instant::now();
+            let mut told = tell(Some(Stage::Held));
+            while told.is_continue() && outcome.pended && begun.elapsed() < attempt.patience {
+                std::thread::sleep(AGAIN);
+                outcome = traffic.send_first_packets(&connection, attempt.begun.into());
+                self.running()?;
+                told = tell(None);
+            }
+        }
+        let verdict = self.verdict(outcome);
+        if verdict.permitted && !attempt.keep_open.is_zero() {
+            let begun = Instant::now();
+            let mut told = tell(Some(Stage::Open(verdict.clone())));
+            while told.is_continue() && begun.elapsed() < attempt.keep_open {
+                std::thread::sleep(AGAIN);
+                told = tell(None);
+            }
+        }
+        Ok(verdict)
     }
 
     /// Nothing that a lab says after a bug check means anything.
@@ -246,9 +387,10 @@ impl Host {
         }
     }
 
-    fn verdict(&self, outcome: postern_lab::Outcome) -> Verdict {
+    fn verdict(&self, outcome: Outcome) -> Verdict {
         Verdict {
             permitted: outcome.decision == Decision::Permit,
+            held: outcome.pended,
             layer: layer_name(outcome.layer),
             filter: self.filter_names().name(outcome.filter_id),
         }
@@ -302,6 +444,12 @@ impl Source {
 /// Traffic that would call into an image that has gone does so at once.
 const WATCH: Duration = Duration::from_millis(50);
 
+/// How long the clients' requests may take to end when the lab does.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// How often a connection that waits is tried again.
+const AGAIN: Duration = Duration::from_millis(20);
+
 const AFTER_BUG_CHECK: &str = "`postern lab violations` tells what happened; stop the lab and start it again";
 
 /// What a driver printed, a line each. Drivers often tell the debugger and ETW the same; the log has both.
@@ -313,16 +461,37 @@ fn printed(log: &[String]) -> String {
     }
 }
 
-impl From<DriverInfo> for Driver {
-    fn from(info: DriverInfo) -> Driver {
-        Driver {
-            service: info.service,
-            base: info.base,
-            size: info.size.into(),
-            registrations: info.registrations,
-            open_handles: info.open_handles,
-            unload_pending: info.unload_pending,
-            load_milliseconds: None,
+/// Why a driver was not unloaded.
+fn not_unloaded(service: &str, error: UnloadError) -> Failure {
+    let message = format!("cannot unload {service}: {error}");
+    match error {
+        UnloadError::NotLoaded(_) => {
+            Failure::new(message).help("`postern lab status` shows the drivers that are loaded")
+        }
+        UnloadError::Stopped(_) => Failure::left_behind(message).help(AFTER_BUG_CHECK),
+        UnloadError::NoUnloadRoutine(_) => Failure::new(message),
+        UnloadError::Pending { .. } => Failure::new(message).help("`postern driver status` shows who holds them"),
+    }
+}
+
+impl From<UnloadReport> for Unloaded {
+    fn from(report: UnloadReport) -> Unloaded {
+        Unloaded {
+            service: report.service,
+            milliseconds: report.duration.as_secs_f64() * 1e3,
+            registrations: report.registrations.len(),
+            // Drivers often tell the debugger and ETW the same; the log has both.
+            receipt: report.log.into_iter().filter(|line| !line.starts_with("ETW: ")).collect(),
+            violations: report.violations.iter().map(Violation::from).collect(),
+        }
+    }
+}
+
+impl From<Direction> for postern_lab::Direction {
+    fn from(direction: Direction) -> postern_lab::Direction {
+        match direction {
+            Direction::Outbound => postern_lab::Direction::Outbound,
+            Direction::Inbound => postern_lab::Direction::Inbound,
         }
     }
 }
@@ -380,10 +549,7 @@ impl Judge for Player {
             Transport::Udp { .. } | Transport::None => (0, 0),
         };
         let outcome = self.traffic.packet(&postern_lab::Packet {
-            direction: match oriented.direction {
-                Direction::Outbound => postern_lab::Direction::Outbound,
-                Direction::Inbound => postern_lab::Direction::Inbound,
-            },
+            direction: oriented.direction.into(),
             protocol: packet.protocol,
             local: oriented.local,
             remote: oriented.remote,

@@ -1,7 +1,8 @@
 //! What a client and a lab say to each other: one JSON message a line.
 //!
 //! A client asks, the lab answers with any number of `progress` and then one `done` or `refused`. A connection carries one
-//! request at a time. The sessions that a client opened live as long as its connection.
+//! request at a time, and [`Request::Cancel`] beside it. The sessions and the handles that a client opened live as long as its
+//! connection; when it breaks, a request that waits for a driver is cancelled.
 
 use postern_engine::FwpError;
 use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
@@ -10,10 +11,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::failure::Failure;
-use crate::replay::{Connection, Replay};
+use crate::replay::{Attempt, Replay};
 
 /// Version of this protocol. Lab and client must have the same: both come from one executable.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first line that a lab sends.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,22 +40,34 @@ pub enum Request {
         service: String,
         image: Hex,
     },
-    /// Answer: [`Unloaded`](super::status::Unloaded).
+    /// Progress while it waits for handles: [`Stopping`](super::status::Stopping). Answer: [`Unload`](super::status::Unload).
     DriverUnload {
         service: String,
+        /// Whether to wait until the handles to its devices are closed.
+        wait: bool,
     },
-    /// Opens the device, sends one I/O control request, closes it. Answer: [`Hex`].
-    DeviceControl {
+    /// Answer: [`Opened`].
+    DeviceOpen {
         device: String,
+        /// What others are told of who holds the handle.
+        command: String,
+    },
+    DeviceClose {
+        handle: u64,
+    },
+    /// Answer: [`Hex`].
+    DeviceControl {
+        handle: u64,
         code: u32,
         input: Hex,
         output_length: usize,
     },
     /// Answer: [`Summary`](crate::replay::Summary).
     Replay(Replay),
-    /// Answer: [`Verdict`](crate::replay::Verdict).
-    Connect(Connection),
-    Accept(Connection),
+    /// Ends the request in progress early. It has no answer of its own.
+    Cancel,
+    /// Progress: [`Stage`](crate::replay::Stage). Answer: [`Verdict`](crate::replay::Verdict).
+    Connect(Attempt),
     Inject(Fault),
     SetBfeRunning(bool),
     /// Answer: a list of lines.
@@ -109,6 +122,14 @@ impl EngineCall {
             EngineCall::Filters => "FwpmFilterEnum0",
         }
     }
+}
+
+/// An open device.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Opened {
+    pub handle: u64,
+    /// The service of the driver whose device it is.
+    pub service: String,
 }
 
 /// A kernel function that is to fail.

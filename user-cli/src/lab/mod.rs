@@ -4,6 +4,7 @@ pub mod address;
 pub mod client;
 pub mod daemon;
 pub mod engine;
+pub mod handles;
 pub mod host;
 pub mod message;
 pub mod server;

@@ -1,6 +1,6 @@
 //! The process that is a lab: a thread for each client.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 
 use postern_engine::SessionId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use serde::Serialize;
 use serde_json::Value;
@@ -17,8 +18,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::address::{Address, is_trusted};
 use super::host::{Host, Settings};
-use super::message::{Greeting, Hex, Refusal, Reply, Request, VERSION};
+use super::message::{EngineCall, Greeting, Hex, Refusal, Reply, Request, VERSION};
+use super::status::{Unload, Unloaded};
 use crate::failure::{Failure, Result};
+use crate::output::counted;
 
 /// The line on standard output that tells that clients may come.
 pub const READY: &str = "ready";
@@ -106,12 +109,14 @@ fn now() -> impl std::fmt::Display {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// One connection, and the sessions that were opened through it.
+/// One connection, and what was opened through it.
 struct Client<'a> {
     address: &'a Address,
     host: &'a Host,
+    process_id: u32,
     sessions: HashMap<u64, SessionId>,
     next_session: u64,
+    handles: BTreeSet<u64>,
 }
 
 impl Drop for Client<'_> {
@@ -119,15 +124,26 @@ impl Drop for Client<'_> {
         for (_, session) in self.sessions.drain() {
             self.host.session_close(session);
         }
+        while let Some(handle) = self.handles.pop_first() {
+            self.close(handle);
+        }
     }
 }
 
 impl<'a> Client<'a> {
     fn new(address: &'a Address, host: &'a Host) -> Client<'a> {
-        Client { address, host, sessions: HashMap::new(), next_session: 1 }
+        let (sessions, handles) = (HashMap::new(), BTreeSet::new());
+        Client { address, host, process_id: 0, sessions, next_session: 1, handles }
+    }
+
+    fn close(&self, handle: u64) {
+        if let Some(unloaded) = self.host.device_close(handle) {
+            tell_unloaded(&unloaded);
+        }
     }
 
     fn serve(&mut self, mut stream: UnixStream) -> std::io::Result<()> {
+        self.process_id = rustix::net::sockopt::socket_peercred(&stream)?.pid.as_raw_nonzero().get() as u32;
         send(&mut stream, &Greeting { postern_lab: VERSION })?;
         let mut lines = BufReader::new(stream.try_clone()?);
         let mut line = String::new();
@@ -143,7 +159,9 @@ impl<'a> Client<'a> {
                     eprintln!("{} ends on request", now());
                     end(self.address);
                 }
-                Ok(request) => match self.handle(request, &mut stream) {
+                // The request that it was sent for has ended by itself.
+                Ok(Request::Cancel) => continue,
+                Ok(request) => match self.handle(request, &mut stream, &mut lines) {
                     Ok(value) => Reply::Done(value),
                     Err(refusal) => Reply::Refused(refusal),
                 },
@@ -153,11 +171,16 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn handle(&mut self, request: Request, stream: &mut UnixStream) -> Result<Value, Refusal> {
+    fn handle(
+        &mut self,
+        request: Request,
+        stream: &mut UnixStream,
+        lines: &mut BufReader<UnixStream>,
+    ) -> Result<Value, Refusal> {
         match request {
             Request::Status => value(self.host.status(self.address)),
-            // Answered before.
-            Request::Stop => value(()),
+            // Dealt with before.
+            Request::Stop | Request::Cancel => value(()),
             Request::EngineOpen(session) => {
                 let session = self.host.session_open(session)?;
                 let handle = self.next_session;
@@ -166,7 +189,7 @@ impl<'a> Client<'a> {
                 value(handle)
             }
             Request::Engine { session, call } => {
-                let closes = matches!(call, super::message::EngineCall::Close);
+                let closes = matches!(call, EngineCall::Close);
                 let Some(id) = self.sessions.get(&session).copied() else {
                     return Err(Failure::new(format!("there is no session {session}")).into());
                 };
@@ -184,26 +207,45 @@ impl<'a> Client<'a> {
                 }
                 value(result?)
             }
-            Request::DriverUnload { service } => {
-                let unloaded = self.host.unload_and_watch(&service)?;
-                eprintln!("{} unloaded {service}, {} violations", now(), unloaded.violations.len());
-                value(unloaded)
+            Request::DriverUnload { service, wait } => {
+                let mut unload = self.host.unload_and_watch(&service)?;
+                match &unload {
+                    Unload::Done(unloaded) => tell_unloaded(unloaded),
+                    Unload::Waits(_) => eprintln!("{} {service} unloads when its last handle is closed", now()),
+                }
+                if wait && matches!(unload, Unload::Waits(_)) {
+                    let mut told = None;
+                    unload = self.host.wait_for_unload(&service, |stopping| {
+                        if told.as_ref() == Some(stopping) {
+                            return go_on(!gives_up(lines));
+                        }
+                        told = Some(stopping.clone());
+                        go_on(progress(stream, stopping) && !gives_up(lines))
+                    })?;
+                }
+                value(unload)
             }
-            Request::DeviceControl { device, code, input: Hex(input), output_length } => {
-                value(Hex(self.host.device_control(&device, code, &input, output_length)?))
+            Request::DeviceOpen { device, command } => {
+                let opened = self.host.device_open(&device, self.process_id, command)?;
+                self.handles.insert(opened.handle);
+                value(opened)
             }
-            Request::Replay(replay) => {
-                let summary = self.host.replay(&replay, |progress| {
-                    let told = serde_json::to_value(progress)
-                        .map_err(std::io::Error::from)
-                        .and_then(|value| send(stream, &Reply::Progress(value)));
-                    // The client is gone: nobody wants the rest.
-                    if told.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                })?;
-                value(summary)
+            Request::DeviceClose { handle } => {
+                if self.handles.remove(&handle) {
+                    self.close(handle);
+                }
+                value(())
             }
-            Request::Connect(connection) => value(self.host.connect(&connection)?),
-            Request::Accept(connection) => value(self.host.accept(&connection)?),
+            Request::DeviceControl { handle, code, input: Hex(input), output_length } => {
+                if !self.handles.contains(&handle) {
+                    return Err(Failure::new(format!("there is no handle {handle}")).into());
+                }
+                value(Hex(self.host.device_control(handle, code, &input, output_length, || gives_up(lines))?))
+            }
+            Request::Replay(replay) => value(self.host.replay(&replay, |told| go_on(progress(stream, &told)))?),
+            Request::Connect(attempt) => value(self.host.connect(&attempt, |stage| {
+                go_on(stage.is_none_or(|stage| progress(stream, &stage)) && !gives_up(lines))
+            })?),
             Request::Inject(fault) => value(self.host.inject(fault)?),
             Request::SetBfeRunning(running) => {
                 self.host.set_bfe_running(running);
@@ -213,6 +255,36 @@ impl<'a> Client<'a> {
             Request::Violations => value(self.host.violations()),
         }
     }
+}
+
+fn tell_unloaded(unloaded: &Unloaded) {
+    eprintln!("{} unloaded {}, {}", now(), unloaded.service, counted(unloaded.violations.len() as u64, "violation"));
+}
+
+/// Tells a client how far its request has come; false if it is gone, and nobody wants the rest.
+fn progress(stream: &mut UnixStream, told: &impl Serialize) -> bool {
+    serde_json::to_value(told)
+        .map_err(std::io::Error::from)
+        .and_then(|value| send(stream, &Reply::Progress(value)))
+        .is_ok()
+}
+
+fn go_on(on: bool) -> ControlFlow<()> {
+    if on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// Whether a client does not want its request in progress any more: it has said so, or has gone.
+fn gives_up(lines: &mut BufReader<UnixStream>) -> bool {
+    if lines.buffer().is_empty() {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match poll(&mut [PollFd::new(lines.get_ref(), PollFlags::IN)], Some(&at_once)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => return false,
+            _ => {}
+        }
+    }
+    // Nothing but `Cancel` may come now, or the end. Whoever reads on will see the end again.
+    let _ = lines.read_line(&mut String::new());
+    true
 }
 
 fn value(of: impl Serialize) -> Result<Value, Refusal> {

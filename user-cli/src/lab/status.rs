@@ -32,11 +32,40 @@ pub struct Driver {
     /// What it has registered with the filter engine.
     pub registrations: Vec<String>,
     pub open_handles: Vec<String>,
+    /// Who has opened them.
+    pub holders: Vec<Holder>,
     /// An unload was asked for, and waits for the handles to be closed.
     pub unload_pending: bool,
     /// When it has just been loaded.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub load_milliseconds: Option<f64>,
+}
+
+/// A client of the lab that has a handle to a device open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub process_id: u32,
+    pub command: String,
+    /// UTC.
+    pub since: String,
+    /// Requests in the driver that have not ended.
+    pub parked: usize,
+}
+
+/// A driver that is unloaded when its last handle is closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    pub service: String,
+    pub open_handles: Vec<String>,
+    pub holders: Vec<Holder>,
+}
+
+/// The answer to a request to unload a driver.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unload {
+    Done(Unloaded),
+    Waits(Stopping),
 }
 
 /// What came of unloading a driver.

@@ -6,6 +6,7 @@ mod summary;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,10 +37,33 @@ pub struct Connection {
     pub app: Option<String>,
 }
 
+/// A connection, and how long its program waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Attempt {
+    pub connection: Connection,
+    pub begun: Direction,
+    /// For a callout that has put off its decision.
+    pub patience: Duration,
+    /// How long the connection stays open.
+    pub keep_open: Duration,
+}
+
+/// How far an attempt has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// A callout has put off its decision.
+    Held,
+    /// The connection is open, and stays so for as long as was asked for.
+    Open(Verdict),
+}
+
 /// What the filter engine decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     pub permitted: bool,
+    /// A callout has put off its decision, and it has not come in time.
+    pub held: bool,
     /// The layer that decided.
     pub layer: String,
     /// The filter that decided; none: no filter did, and the default holds.
@@ -51,4 +75,14 @@ pub struct Verdict {
 pub enum Direction {
     Outbound,
     Inbound,
+}
+
+impl Direction {
+    /// From the local end to the remote one.
+    pub fn arrow(self) -> &'static str {
+        match self {
+            Direction::Outbound => "->",
+            Direction::Inbound => "<-",
+        }
+    }
 }

@@ -63,6 +63,7 @@ impl Config {
             None => {
                 println!("cargo::rerun-if-env-changed=XWDK_MINGW_INCLUDE");
                 let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../include");
+                println!("cargo::rerun-if-changed={}", own.display());
                 let mingw =
                     env::var_os("XWDK_MINGW_INCLUDE").map_or_else(|| PathBuf::from(MINGW_INCLUDE), PathBuf::from);
                 vec![own.join("km"), own.join("wdf"), mingw.join("ddk"), mingw]

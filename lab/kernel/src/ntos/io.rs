@@ -318,11 +318,9 @@ impl IoManager {
             .values()
             .filter(|device| device.image == image && device.handles != 0)
             .map(|device| {
-                format!(
-                    "{} open handle(s) to {}",
-                    device.handles,
-                    device.name.as_deref().unwrap_or("an unnamed device")
-                )
+                let plural = if device.handles == 1 { "" } else { "s" };
+                let name = device.name.as_deref().unwrap_or("an unnamed device");
+                format!("{} open handle{plural} to {name}", device.handles)
             })
             .collect()
     }
@@ -1248,6 +1246,13 @@ impl File {
                 Err(status)
             }
         })
+    }
+
+    /// The service of the driver whose device it is.
+    pub fn service(&self) -> Option<String> {
+        let state = lock(&self.inner.kernel.io.state);
+        let driver = state.devices.get(&self.inner.device.address())?.driver.upgrade()?;
+        Some(driver.name().to_owned())
     }
 
     /// Sends a device control request and waits for its end; returns what it put out.

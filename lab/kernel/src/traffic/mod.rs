@@ -246,11 +246,16 @@ impl Traffic {
                 self.kernel.fwp.flows.end(flow.handle, &mut self.scratch.stock);
             }
         });
-        let mut outcome = (begun == Direction::Inbound).then(|| self.listen(connection)).flatten();
-        if let Some(refused) = outcome {
-            self.app = app;
-            return refused;
-        }
+        let refused = (begun == Direction::Inbound).then(|| self.listen(connection)).flatten();
+        let outcome = refused.unwrap_or_else(|| self.send_first_packets(connection, begun));
+        self.app = app;
+        outcome
+    }
+
+    /// Sends the packets with which a connection begins, as `connect` and `accept` do; after them it sends them once more, as a
+    /// program does that had no answer. So a flow that was pended learns what has been decided meanwhile.
+    pub fn send_first_packets(&mut self, connection: &Connection<'_>, begun: Direction) -> Outcome {
+        let mut outcome: Option<Outcome> = None;
         for (direction, tcp_flags) in made_up::first_packets(connection.protocol, begun) {
             let bytes = made_up::Bytes::new(connection, direction, tcp_flags);
             let next = self.packet(&bytes.packet(connection, direction, tcp_flags));
@@ -260,7 +265,6 @@ impl Traffic {
                 break;
             }
         }
-        self.app = app;
         outcome.expect("a connection begins with a packet")
     }
 
