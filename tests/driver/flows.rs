@@ -224,7 +224,7 @@ fn flows_come_and_go_while_the_driver_does() {
                     let remote = format!("192.0.2.7:{}", round % 61 + 1);
                     send(&mut traffic, UDP, (&local, &remote), Direction::Outbound, 0, 9);
                     send(&mut traffic, UDP, (&local, &remote), Direction::Inbound, 0, 90);
-                    if round % 97 == 0 {
+                    if round.is_multiple_of(97) {
                         traffic.end_flows();
                     }
                 }

@@ -150,13 +150,13 @@ fn watchers_may_come_and_go_however_they_like_while_events_happen() {
             .map(|watcher| {
                 let lab = &lab;
                 scope.spawn(move || {
-                    for round in 0..200 {
+                    for round in 0..100 {
                         let device = open(lab);
                         let from = now(&device);
-                        let requests = [begin(&device, from), begin(&device, from), begin(&device, from)];
+                        let requests: Vec<PendingIo> = (0..16).map(|_| begin(&device, from)).collect();
                         match (round + watcher) % 3 {
                             0 => {}
-                            1 => requests[1].cancel(),
+                            1 => requests.iter().step_by(2).for_each(PendingIo::cancel),
                             _ => drop(device),
                         }
                         for request in requests {

@@ -1052,10 +1052,23 @@ fn csq_call(what: &'static str, routine: u64, arguments: (Ptr<Csq>, u64, u64)) -
 fn csq_lock(csq: Ptr<Csq>) -> u8 {
     let mut old = 0u8;
     csq_call("CsqAcquireLock", field!(csq, AcquireLock).read(), (csq, (&raw mut old) as u64, 0));
+    if csq_held(csq).swap(1, core::sync::atomic::Ordering::AcqRel) != 0 {
+        report::violation(Finding {
+            kind: Kind::Contract,
+            what: "CsqAcquireLock of a cancel-safe queue returned while another thread held the queue's lock".into(),
+            remedy: "take a lock in CsqAcquireLock and release it in CsqReleaseLock".into(),
+        });
+    }
     old
 }
 
+/// Whether a queue's lock is held, in the member that is the system's.
+fn csq_held<'a>(csq: Ptr<Csq>) -> &'a core::sync::atomic::AtomicU64 {
+    field!(csq, ReservePointer).cast::<core::sync::atomic::AtomicU64>().as_ref()
+}
+
 fn csq_unlock(csq: Ptr<Csq>, old: u8) {
+    csq_held(csq).store(0, core::sync::atomic::Ordering::Release);
     csq_call("CsqReleaseLock", field!(csq, ReleaseLock).read(), (csq, u64::from(old), 0));
 }
 
