@@ -239,14 +239,15 @@ impl Host {
     pub fn wait_for_unload(&self, service: &str, mut tell: impl FnMut(&Stopping) -> ControlFlow<()>) -> Result<Unload> {
         let mut gone: Option<Instant> = None;
         loop {
+            let stopping = self.stopping(service);
+            // First, so that the report is kept if the one who waits for it has gone.
+            if tell(&stopping).is_break() {
+                return Ok(Unload::Waits(stopping));
+            }
             if let Some(unloaded) = self.deferred_unload(service) {
                 return Ok(Unload::Done(unloaded));
             }
             self.running()?;
-            let stopping = self.stopping(service);
-            if tell(&stopping).is_break() {
-                return Ok(Unload::Waits(stopping));
-            }
             let pending = |driver: &DriverInfo| driver.service.eq_ignore_ascii_case(service) && driver.unload_pending;
             match self.lab.drivers().iter().any(pending) {
                 true => gone = None,
