@@ -226,6 +226,10 @@ impl Host {
             }
             Err(error @ UnloadError::NotLoaded(_)) => {
                 let mut deferred = self.deferred();
+                // Its last handle is being closed, and its report is on its way.
+                if deferred.waiting.contains_key(&service.to_lowercase()) {
+                    return Ok(Unload::Waits(self.stopping(service)));
+                }
                 let untold = deferred.ended.get_mut(&service.to_lowercase()).filter(|ended| !ended.told);
                 let ended = untold.ok_or_else(|| not_unloaded(service, error))?;
                 ended.told = true;
