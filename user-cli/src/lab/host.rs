@@ -226,6 +226,10 @@ impl Host {
             }
             Err(error @ UnloadError::NotLoaded(_)) => {
                 let mut deferred = self.deferred();
+                // Its last handle is being closed, and its report is on its way.
+                if deferred.waiting.contains_key(&service.to_lowercase()) {
+                    return Ok(Unload::Waits(self.stopping(service)));
+                }
                 let untold = deferred.ended.get_mut(&service.to_lowercase()).filter(|ended| !ended.told);
                 let ended = untold.ok_or_else(|| not_unloaded(service, error))?;
                 ended.told = true;
@@ -239,14 +243,15 @@ impl Host {
     pub fn wait_for_unload(&self, service: &str, mut tell: impl FnMut(&Stopping) -> ControlFlow<()>) -> Result<Unload> {
         let mut gone: Option<Instant> = None;
         loop {
+            let stopping = self.stopping(service);
+            // First, so that the report is kept if the one who waits for it has gone.
+            if tell(&stopping).is_break() {
+                return Ok(Unload::Waits(stopping));
+            }
             if let Some(unloaded) = self.deferred_unload(service) {
                 return Ok(Unload::Done(unloaded));
             }
             self.running()?;
-            let stopping = self.stopping(service);
-            if tell(&stopping).is_break() {
-                return Ok(Unload::Waits(stopping));
-            }
             let pending = |driver: &DriverInfo| driver.service.eq_ignore_ascii_case(service) && driver.unload_pending;
             match self.lab.drivers().iter().any(pending) {
                 true => gone = None,

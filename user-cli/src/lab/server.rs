@@ -216,7 +216,7 @@ impl<'a> Client<'a> {
                 if wait && matches!(unload, Unload::Waits(_)) {
                     let mut told = None;
                     unload = self.host.wait_for_unload(&service, |stopping| {
-                        if told.as_ref() == Some(stopping) {
+                        if told.as_ref() == Some(stopping) || stopping.open_handles.is_empty() {
                             return go_on(!gives_up(lines));
                         }
                         told = Some(stopping.clone());

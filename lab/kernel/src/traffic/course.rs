@@ -385,7 +385,15 @@ impl Walk<'_> {
     }
 
     fn establish(&mut self, flow: &mut Flow) -> Result<(), Blocked> {
-        self.pass_or_pend(flow, At::FlowEstablished)?;
+        // There the direction is that of the connection, and not of the packet that completes its handshake.
+        let direction = match flow.begun {
+            Direction::Outbound => FWP_DIRECTION_OUTBOUND,
+            Direction::Inbound => FWP_DIRECTION_INBOUND,
+        };
+        let packet = core::mem::replace(&mut self.facts.direction, direction);
+        let passed = self.pass_or_pend(flow, At::FlowEstablished);
+        self.facts.direction = packet;
+        passed?;
         flow.stage = Stage::Established;
         Ok(())
     }
