@@ -39,6 +39,9 @@ pub enum Command {
   postern lab inject --function FwpsCalloutUnregisterById0 --status STATUS_DEVICE_BUSY --times 3
   postern lab inject --function ExAllocatePool2 --status STATUS_INSUFFICIENT_RESOURCES --at 5")]
     Inject(Inject),
+    /// Lets each kernel call of a driver fail, once with each status that it may return; in labs of its own
+    #[command(after_help = super::faults::EXAMPLES)]
+    Faults(super::faults::Arguments),
     /// Shows what drivers printed
     Log,
     /// Shows what drivers did wrong; exit code 5 if there is anything
@@ -84,6 +87,7 @@ pub fn run(context: &Context, command: Command) -> Result<Exit> {
         Command::Status => show_status(context),
         Command::Bfe { state } => set_bfe(context, state == Bfe::Running),
         Command::Inject(inject) => inject.run(context),
+        Command::Faults(arguments) => super::faults::run(context, &arguments),
         Command::Log => {
             let log: Vec<String> = context.client()?.call(&Request::Log)?;
             context.output.print(&log, |log| log.join("\n"))?;

@@ -5,6 +5,7 @@ pub mod completions;
 pub mod connect;
 pub mod driver;
 pub mod endure;
+pub mod faults;
 pub mod filter;
 pub mod flows;
 pub mod lab;
