@@ -195,6 +195,14 @@ impl Engine {
         Status::SUCCESS
     }
 
+    /// The driver takes itself for gone. The engine must not be able to call it any more.
+    pub fn assert_gone(&self) {
+        let state = self.state();
+        let registered = state.callouts.iter().find(|callout| callout.registered);
+        assert!(registered.is_none(), "left with a callout registered at {}", registered.unwrap().layer.name());
+        assert!(state.contexts.is_empty(), "left with a context");
+    }
+
     /// How many contexts flows have.
     pub fn contexts(&self) -> usize {
         self.state().contexts.len()

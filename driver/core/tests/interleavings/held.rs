@@ -1,9 +1,10 @@
 //! An operation is pended, answered, times out, and is completed because the driver leaves: once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic;
 
 use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use postern_core::gate::{Gate, Lane};
 use postern_core::held::{Answered, Held, Key, Subject};
@@ -37,17 +38,19 @@ impl Retire for Locked {
     fn retire(&mut self) {}
 }
 
-/// What the driver has of held operations. Counts are no atomics of loom's, so they order nothing.
+/// What the driver has of held operations.
 pub struct Desk {
     held: Memory<Locked>,
-    pended: AtomicU64,
+    /// No atomic of loom's: this is the model's own count, and orders nothing.
+    pended: atomic::AtomicU64,
+    /// One of loom's, relaxed: it orders nothing either, but a thread may be stopped before it completes.
     completions: Arc<AtomicU64>,
 }
 
 impl Desk {
     pub fn new() -> Self {
         let held = Memory::new(Locked(Mutex::new(Held::new())));
-        Desk { held, pended: AtomicU64::new(0), completions: Arc::default() }
+        Desk { held, pended: atomic::AtomicU64::new(0), completions: Arc::new(AtomicU64::new(0)) }
     }
 
     fn locked<R>(&self, work: impl FnOnce(&mut Table) -> R) -> R {
@@ -56,7 +59,7 @@ impl Desk {
 
     /// A classify pends an operation to `remote_port`.
     pub fn pend(&self, remote_port: u16) {
-        self.pended.fetch_add(1, Ordering::Relaxed);
+        self.pended.fetch_add(1, atomic::Ordering::Relaxed);
         let operation = Operation { completed: false, completions: Arc::clone(&self.completions) };
         let endpoints = Endpoints { remote_port, ..Endpoints::default() };
         let subject = Subject {
@@ -112,7 +115,8 @@ impl Desk {
     }
 
     fn assert_all_completed(&self) {
-        let [pended, completed] = [&self.pended, &*self.completions].map(|count| count.load(Ordering::Relaxed));
+        let pended = self.pended.load(atomic::Ordering::Relaxed);
+        let completed = self.completions.load(Ordering::Relaxed);
         assert_eq!(pended, completed, "left with operations that wait");
     }
 

@@ -21,10 +21,10 @@
 //! | free list of one place, of two: two take, one puts back | 3 | 2 | 225, 2344 |
 //! | a slot is read while its flow ends and another takes its place | 2 | 3 | 6698 |
 //! | an operation is held, answered, times out, and the driver leaves | 4 | 2 | 4274 |
-//! | two are held with room for one, answered, and the driver leaves | 3 | 3 | 5717 |
-//! | callouts are unregistered, without their contexts having been removed, during a classify | 2 | 3 | 442 |
-//! | the same, while the flow ends; also: the first attempt and the first removal fail, with three statuses | 3 | 2 | 5413, 3 × 5631 |
-//! | the whole way out: gate, held, flows, callouts, memory; against three classifies and a flow's end | 3 | 3 | 41837 |
+//! | two are held with room for one, answered, and the driver leaves | 3 | 3 | 5956 |
+//! | callouts are unregistered, without their contexts having been removed, during a classify | 2 | 3 | 444 |
+//! | the same, while the flow ends; also: the first attempt and the first removal fail, with three statuses | 3 | 2 | 5440, 3 × 5758 |
+//! | the whole way out: gate, held, flows, callouts, memory; against three classifies and a flow's end | 3 | 3 | 42500 |
 //! | a request begins to wait while an event comes, and a worker answers | 3 | 3 | 6091 |
 //! | the lease runs out, two events come, a reader comes back | 3 | all | 2826 |
 #![cfg(loom)]

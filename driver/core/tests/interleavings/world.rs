@@ -146,8 +146,9 @@ impl World {
         self.flows.free();
     }
 
-    /// Frees what every callout needs.
+    /// Frees what every callout needs. The driver is gone.
     pub fn free_lanes(&self) {
+        self.engine.assert_gone();
         self.lanes.free();
     }
 
