@@ -53,8 +53,8 @@ fn fallible() -> Vec<(&'static str, RangeInclusive<u64>)> {
             ("WdfDeviceCreateSymbolicLink", 1..=1),
         ]
     } else {
-        // The first two calls of MmGetSystemRoutineAddress look for ETW.
-        vec![("MmGetSystemRoutineAddress", 3..=3), ("IoCreateDeviceSecure", 1..=1), ("IoCreateSymbolicLink", 1..=1)]
+        // The first three calls of MmGetSystemRoutineAddress look for ETW.
+        vec![("MmGetSystemRoutineAddress", 4..=4), ("IoCreateDeviceSecure", 1..=1), ("IoCreateSymbolicLink", 1..=1)]
     };
     fallible.extend([
         ("ExAllocatePool2", 1..=1),
