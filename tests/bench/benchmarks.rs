@@ -207,10 +207,13 @@ fn unload_with_flows() {
         let begun = Instant::now();
         lab.unload(postern_protocol::SERVICE_NAME).expect("the driver unloads");
         let took = begun.elapsed();
+        let contexts = u64::from(thousands) * 3000;
+        let line = format!("postern: receipt: flow contexts: {contexts} associated = {contexts} deleted");
+        assert!(lab.debug_log().contains(&line), "every flow had its three contexts, and lost them");
         let each = took.as_secs_f64() * 1e9 / f64::from(thousands * 1000);
         let first = *first.get_or_insert(each);
         row(
-            &format!("unload with {thousands},000 live flows"),
+            &format!("unload with {thousands} thousand live flows"),
             &format!("{:.0} ms", milliseconds(took)),
             &format!("{each:.0} ns a flow, {:.2} of the first; goal: at most 1000", each / first),
         );
