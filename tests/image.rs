@@ -181,3 +181,15 @@ fn the_devices_security_descriptor_names_system_and_administrators_alone() {
         assert_eq!(count("D:P"), 1, "another descriptor is in {name}");
     }
 }
+
+#[test]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn the_lab_knows_of_every_import_how_it_fails_or_why_it_does_not() {
+    for (name, image) in IMAGES {
+        for (_, function, _) in imports(image) {
+            let fails = !postern_lab::failures_of(&function).is_empty();
+            let cannot = postern_lab::cannot_fail(&function).is_some();
+            assert!(fails != cannot, "{name} imports {function}: it fails {fails}, it cannot fail {cannot}");
+        }
+    }
+}

@@ -1,15 +1,13 @@
 //! Each call that can fail, failing once with every status that it may return.
 
+use crate::support::{IMAGE, SERVICE};
 use postern_faults::scenario::Subject;
 use postern_faults::sweep::{Plan, Tried};
-use postern_image::POSTERN_SYS;
-
-use crate::support::SERVICE;
 
 /// All cases are more than a test run should take: `postern lab faults` runs them, and so does this with `POSTERN_FAULTS=all`.
 #[test]
 fn the_driver_leaves_cleanly_whichever_call_fails_in_whichever_way() {
-    let subject = Subject { service: SERVICE.into(), image: POSTERN_SYS.into() };
+    let subject = Subject { service: SERVICE.into(), image: IMAGE.into() };
     let plan = Plan::new(&subject).unwrap_or_else(|error| panic!("{error}"));
     assert!(plan.notes.is_empty(), "{:#?}", plan.notes);
     let all = std::env::var("POSTERN_FAULTS").is_ok_and(|which| which == "all");

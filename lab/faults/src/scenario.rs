@@ -118,6 +118,7 @@ type Objects = HashSet<(&'static str, Uuid)>;
 impl Run {
     fn play(&mut self, fault: Option<Fault>) {
         let before = self.objects();
+        self.lab.pause_threads(true);
         self.lab.record_calls();
         self.add_filters();
         let faulty = fault.is_some();
@@ -151,7 +152,12 @@ impl Run {
     /// Waits until all is quiet, and notes which calls were made.
     fn settle(&mut self, step: &'static str) {
         const AT_MOST: Duration = Duration::from_secs(5);
-        if !self.lab.settle(AT_MOST) && !self.lab.stopped() {
+        // First what the system does for the driver, then what the driver's threads do.
+        let mut settled = self.lab.settle(AT_MOST);
+        self.lab.pause_threads(false);
+        settled &= self.lab.settle(AT_MOST);
+        self.lab.pause_threads(true);
+        if !settled && !self.lab.stopped() {
             self.problem(format!("it is still busy after {} s: {step}", AT_MOST.as_secs()));
         }
         let calls = self.lab.take_calls();
@@ -191,7 +197,6 @@ impl Run {
         self.hold(&mut traffic, 30_000);
         self.settle("operations are held");
         self.answer();
-        self.settle("operations are answered");
         for (connection, direction) in held_connections(30_000) {
             send(&mut traffic, &connection, direction, ACK);
         }
@@ -264,6 +269,7 @@ impl Run {
             let verdict = if (number / 2).is_multiple_of(2) { ioctl::Verdict::Permit } else { ioctl::Verdict::Block };
             let request = AnswerRequest { protocol: postern_protocol::VERSION, verdict: verdict as u32, operation };
             control(&device, ioctl::ANSWER, request.as_bytes());
+            self.settle("an operation is answered");
         }
     }
 
@@ -284,22 +290,19 @@ impl Run {
     /// Requests that wait for events: one is answered, one cancelled, and of one the handle is closed.
     fn watch(&mut self) {
         let Some(device) = self.open() else { return };
-        let first = control(&device, ioctl::WATCH, watch_request(ioctl::WATCH_FROM_NOW).as_bytes());
-        let next = first.and_then(|answer| WatchHeader::read_from_prefix(&answer).ok().map(|(header, _)| header.next));
-        let request = watch_request(next.unwrap_or_default());
-        let park = || device.begin_device_io_control(ioctl::WATCH, request.as_bytes(), OUTPUT).ok();
-        let parked = park();
+        let park =
+            |next: u64| device.begin_device_io_control(ioctl::WATCH, watch_request(next).as_bytes(), OUTPUT).ok();
+        let next = next_of(control(&device, ioctl::WATCH, watch_request(ioctl::WATCH_FROM_NOW).as_bytes()));
+        let parked = park(next);
         self.settle("a request waits");
         let mut traffic = self.lab.traffic();
         begin(&mut traffic, &connection(TCP, false, 19_000, OTHER), Direction::Outbound);
         drop(traffic);
         self.settle("events");
-        if let Some(parked) = parked {
-            end(parked);
-        }
-        let request = watch_request(u64::MAX - 1);
-        let park = || device.begin_device_io_control(ioctl::WATCH, request.as_bytes(), OUTPUT).ok();
-        let (cancelled, closed) = (park(), park());
+        let answer = parked.and_then(end);
+        // Until all that has happened is told.
+        let next = next_of(control(&device, ioctl::WATCH, watch_request(next_of(answer)).as_bytes()));
+        let (cancelled, closed) = (park(next), park(next));
         self.settle("more requests wait");
         drop(cancelled);
         self.settle("a request is cancelled");
@@ -491,6 +494,12 @@ fn control(device: &File, code: u32, input: &[u8]) -> Option<Vec<u8>> {
 fn end(request: PendingIo) -> Option<Vec<u8>> {
     const AT_MOST: Duration = Duration::from_millis(500);
     request.wait_for(AT_MOST).ok()?.ok()
+}
+
+/// Where a watch goes on after an answer.
+fn next_of(answer: Option<Vec<u8>>) -> u64 {
+    let answer = answer.unwrap_or_default();
+    WatchHeader::read_from_prefix(&answer).map_or(ioctl::WATCH_FROM_NOW, |(header, _)| header.next)
 }
 
 fn list_request() -> ListRequest {

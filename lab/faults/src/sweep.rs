@@ -205,6 +205,18 @@ fn problems(outcome: &Outcome, receipts: bool) -> Vec<String> {
     problems
 }
 
+/// How many of the calls were made in each step.
+fn steps(calls: &[&Recorded]) -> String {
+    let mut steps: Vec<(&str, usize)> = Vec::new();
+    for one in calls {
+        match steps.last_mut().filter(|(step, _)| *step == one.step) {
+            Some((_, count)) => *count += 1,
+            None => steps.push((one.step, 1)),
+        }
+    }
+    steps.iter().map(|(step, count)| format!("\"{step}\" ({count})")).collect::<Vec<_>>().join(", ")
+}
+
 /// Whether two runs made the same calls, in the same order of the same function.
 fn compare(first: &[Recorded], second: &[Recorded]) -> Result<(), String> {
     fn by_function(calls: &[Recorded]) -> BTreeMap<&str, Vec<&Recorded>> {
@@ -217,11 +229,8 @@ fn compare(first: &[Recorded], second: &[Recorded]) -> Result<(), String> {
     let (first, second) = (by_function(first), by_function(second));
     for (function, calls) in &first {
         let others = second.get(function).map_or(&[][..], Vec::as_slice);
-        if let Some((one, other)) = calls.iter().zip(others).find(|(one, other)| one != other) {
-            return Err(format!("{one:?}\n{other:?}"));
-        }
-        if calls.len() != others.len() {
-            return Err(format!("{} calls of {function}, then {}", calls.len(), others.len()));
+        if calls[..] != *others {
+            return Err(format!("{function} is called in {}; then in {}", steps(calls), steps(others)));
         }
     }
     match second.keys().find(|function| !first.contains_key(*function)) {

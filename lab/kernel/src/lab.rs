@@ -133,6 +133,13 @@ impl Lab {
         self.kernel.injections.take_calls()
     }
 
+    /// Keeps threads that drivers have created in their waits, but for the time that another thread waits for something too; or lets
+    /// them go on. What they are woken for several times meanwhile, they see at once; so what they do does not depend on how fast they
+    /// are.
+    pub fn pause_threads(&self, paused: bool) {
+        self.kernel.dispatcher.pause(paused);
+    }
+
     /// Waits until nothing more happens on its own: no work item, no DPC, no injected packet, no operation to be classified again, and
     /// drivers' threads wait for something. Returns whether that was so in time.
     pub fn settle(&self, at_most: Duration) -> bool {

@@ -93,6 +93,11 @@ impl ThreadPage {
         unsafe { &*self.doomed.get() }.load(Ordering::Relaxed)
     }
 
+    /// Whether a driver has created this thread.
+    pub fn is_driver_thread(&self) -> bool {
+        !core::ptr::eq(self.doomed.get(), &raw const NEVER)
+    }
+
     /// Whether this thread may not go back into the image that it came from.
     pub fn must_leave(&self) -> bool {
         !self.innermost.get().is_null() && (self.stopped() || self.doomed())

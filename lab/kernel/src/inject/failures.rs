@@ -619,6 +619,12 @@ const CANNOT_FAIL: &[(&[&str], &str)] = &[
             "FwpsCompleteOperation0",
             "FwpsFreeCloneNetBufferList0",
             "FwpsFreeNetBufferList0",
+            "IoFreeMdl",
+            "MmBuildMdlForNonPagedPool",
+            "NdisAdvanceNetBufferDataStart",
+            "NdisCopyReceiveNetBufferListInfo",
+            "NdisCopySendNetBufferListInfo",
+            "NdisFreeNetBufferListPool",
             "memcpy",
             "memmove",
             "memset",
@@ -648,7 +654,13 @@ const CANNOT_FAIL: &[(&[&str], &str)] = &[
         "what they return is a state, and no error",
     ),
     (
-        &["KeWaitForSingleObject", "KeDelayExecutionThread", "KeWaitForMultipleObjects", "KeWaitForMutexObject"],
+        &[
+            "KeWaitForSingleObject",
+            "KeDelayExecutionThread",
+            "KeWaitForMultipleObjects",
+            "KeWaitForMutexObject",
+            "ZwWaitForSingleObject",
+        ],
         "without a timeout and not alertable, a wait ends only when it is satisfied; with a timeout it is the lab's time that ends it",
     ),
     (

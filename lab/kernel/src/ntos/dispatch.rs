@@ -4,7 +4,7 @@
 //! memory; each function touches them once before it takes the lock, so that a bad pointer faults while
 //! nothing is held.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -100,6 +100,10 @@ pub(crate) struct Dispatcher {
     wakings: AtomicU64,
     /// Threads that have waited in vain since the last of them; changes under `holder`.
     idle: AtomicU32,
+    /// Threads that drivers have created stay in their waits while no other thread waits.
+    paused: AtomicBool,
+    /// Other threads that wait.
+    others: AtomicU32,
 }
 
 /// Holds the dispatcher lock.
@@ -152,6 +156,16 @@ impl Dispatcher {
         self.changed.notify_all();
     }
 
+    /// See [`crate::Lab::pause_threads`].
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst) && self.others.load(Ordering::SeqCst) == 0
+    }
+
     /// How many threads wait for something that has not happened.
     pub fn idle(&self) -> u32 {
         self.idle.load(Ordering::SeqCst)
@@ -165,7 +179,10 @@ impl Dispatcher {
                 drop(held);
                 thread::leave_for_good();
             }
-            if let Some(result) = ready() {
+            let is_driver_thread = thread::page().is_driver_thread();
+            if !(is_driver_thread && self.is_paused())
+                && let Some(result) = ready()
+            {
                 return Some(result);
             }
             let until = match deadline {
@@ -178,9 +195,17 @@ impl Dispatcher {
             *holder = 0;
             self.free.notify_all();
             self.waiters.fetch_add(1, Ordering::SeqCst);
+            if !is_driver_thread && self.others.fetch_add(1, Ordering::SeqCst) == 0 {
+                self.wakings.fetch_add(1, Ordering::SeqCst);
+                self.idle.store(0, Ordering::SeqCst);
+                self.changed.notify_all();
+            }
             let wakings = self.wakings.load(Ordering::SeqCst);
             self.idle.fetch_add(1, Ordering::SeqCst);
             holder = self.changed.wait(&self.holder, holder, until, "a dispatcher object");
+            if !is_driver_thread {
+                self.others.fetch_sub(1, Ordering::SeqCst);
+            }
             if self.wakings.load(Ordering::SeqCst) == wakings {
                 self.idle.fetch_sub(1, Ordering::SeqCst);
             }
