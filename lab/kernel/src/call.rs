@@ -60,6 +60,8 @@ pub(crate) struct Frame {
     /// The stack pointer to come back to; written by the assembly.
     pub rsp: u64,
     pub previous: *const Frame,
+    /// The function called.
+    pub function: u64,
     /// The call's [`CallContext`], without its lifetime.
     pub context: *const (),
     /// State of the thread when it entered, restored when it leaves.
@@ -273,7 +275,8 @@ pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
     }
     let mut frame = Frame {
         rsp: 0,
-        previous: page.innermost.get(),
+        previous: page.innermost(),
+        function: function as u64,
         context: core::ptr::from_ref(context).cast(),
         caller: page.caller.get(),
         import: page.import.get(),
@@ -285,10 +288,10 @@ pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
     };
     let slots = arguments.slots();
     page.irql.set(irql);
-    page.innermost.set(&raw mut frame);
+    page.set_innermost(&raw mut frame);
     // SAFETY: the caller vouches for function and arguments; the frame and the slots outlive the call.
     let exit = unsafe { postern_lab_invoke(&raw mut frame, function, slots.as_ptr(), u32::from(A::COUNT > 4)) };
-    page.innermost.set(frame.previous);
+    page.set_innermost(frame.previous);
     if exit.left_by != 0 {
         return left(page, &frame, context, exit.left_by);
     }

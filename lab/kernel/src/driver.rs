@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::call::{CallContext, call_image};
 use crate::image::{self, Image, ImageError};
+use crate::inside;
 use crate::kernel::{Kernel, lock};
 use crate::nt::{DriverExtension, DriverObject, NtStatus, OwnedUnicode, PASSIVE_LEVEL, Plain, zeroed};
 use crate::ntos::{io, object, pool};
@@ -313,7 +314,12 @@ fn release(kernel: &Arc<Kernel>, driver: &Arc<Driver>, after: &str) -> UnloadRep
     let mut leaks: Vec<(Kind, String)> = Vec::new();
     let mut leak = |lines: Vec<String>| leaks.extend(lines.into_iter().map(|line| (Kind::Leak, line)));
     leak(kernel.fwp.left_behind(number));
-    leak(object::reap_threads(number));
+    let inside = inside::inside(kernel, number);
+    let own: Vec<u64> = kernel.objects.threads_of(number).iter().map(|thread| thread.object()).collect();
+    leak(object::reap_threads(number, &inside));
+    let late = inside.iter().filter(|inside| !own.contains(&inside.object));
+    leaks.extend(late.map(|inside| (Kind::LateCall, inside.to_string())));
+    let mut leak = |lines: Vec<String>| leaks.extend(lines.into_iter().map(|line| (Kind::Leak, line)));
     // Before memory is taken away: a thread that is still in there would use it.
     if let Some(image) = &*lock(&driver.image) {
         image.retire();
@@ -340,7 +346,7 @@ fn release(kernel: &Arc<Kernel>, driver: &Arc<Driver>, after: &str) -> UnloadRep
             "a DPC has run, and nothing has waited for its last instructions: KeFlushQueuedDpcs was not called after it".into(),
         ]);
     }
-    leak(kernel.workers.take_owned_by(number));
+    leak(kernel.workers.take_owned_by(number, |routine| inside.iter().any(|inside| inside.function == routine)));
     leak(kernel.io.take_owned_by(number));
     leak(kernel.objects.take_owned_by(number));
     leak(kernel.etw.take_owned_by(number));

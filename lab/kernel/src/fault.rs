@@ -10,6 +10,7 @@ use std::sync::Once;
 
 use crate::call::{CallContext, LEAVE_STOPPED, postern_lab_recover};
 use crate::image::{self, State};
+use crate::inside;
 use crate::report::{Finding, Kind, Place};
 use crate::shared_data;
 use crate::thread::{self, ThreadPage};
@@ -54,6 +55,7 @@ pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         shared_data::prepare();
+        inside::install();
         for signal in SIGNALS {
             // SAFETY: all-zero is a valid `sigaction`.
             let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
@@ -118,7 +120,7 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
 /// Handles the fault if it is an image's. Runs in the signal handler: no allocation, no lock.
 fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t) -> bool {
     let Some(page) = thread::page_if_any() else { return false };
-    let frame = page.innermost.get();
+    let frame = page.innermost();
     if frame.is_null() {
         return false;
     }

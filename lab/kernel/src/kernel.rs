@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::condition::Until;
 use crate::driver::{Drivers, UnloadReport};
 use crate::inject::Injections;
+use crate::inside::Known;
 use crate::kmdf::Kmdf;
 use crate::ntos::dispatch::{Dispatcher, Resources};
 use crate::ntos::io::IoManager;
@@ -43,6 +44,8 @@ pub struct Kernel {
     /// Set by a bug check; from then on nothing enters an image.
     pub(crate) stopped: AtomicBool,
     pub(crate) processors: Processors,
+    /// Threads that have entered this kernel and are in no other.
+    pub(crate) threads: Mutex<Vec<Known>>,
     pub(crate) clock: Arc<Clock>,
     /// What its threads pass on, if a seed schedules them.
     pub(crate) baton: Option<Arc<Baton>>,
@@ -79,6 +82,7 @@ impl Kernel {
         let kernel = Arc::new(Kernel {
             stopped: AtomicBool::new(false),
             processors: Processors::new(config.processors.clamp(1, 1024)),
+            threads: Mutex::default(),
             reports: Reports::default(),
             injections: Injections::default(),
             pool: Pool::new(config.special_pool),

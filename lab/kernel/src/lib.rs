@@ -13,6 +13,7 @@ mod fault;
 mod fwp;
 mod image;
 mod inject;
+mod inside;
 mod irql;
 mod kernel;
 mod kmdf;

@@ -326,7 +326,7 @@ pub(crate) fn stop() {
 
 /// Leaves the innermost call into an image without returning through it.
 pub(crate) fn leave(why: u64) -> ! {
-    let frame = thread::page().innermost.get();
+    let frame = thread::page().innermost();
     assert!(!frame.is_null(), "the lab stopped outside of any call into an image");
     // SAFETY: a frame is linked while its call runs, and `rsp` was stored when that began.
     let rsp = unsafe { (*frame).rsp };

@@ -793,7 +793,7 @@ extern "win64" fn before_import(return_slot: *mut u64) {
     if page.must_leave() {
         thread::leave_for_good();
     }
-    let frame = page.innermost.get().cast_mut();
+    let frame = page.innermost().cast_mut();
     if frame.is_null() || !is_active() {
         return;
     }
@@ -812,7 +812,7 @@ extern "win64" fn after_import() -> u64 {
     if page.must_leave() {
         thread::leave_for_good();
     }
-    let frame: *const Frame = page.innermost.get();
+    let frame: *const Frame = page.innermost();
     // SAFETY: the frame of the call in progress: an import returns to the call that it was called in.
     unsafe { (*frame).returns_to }
 }

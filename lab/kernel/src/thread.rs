@@ -8,13 +8,14 @@
 use core::cell::{Cell, RefCell, UnsafeCell};
 use core::mem::offset_of;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, compiler_fence};
 use std::sync::Arc;
 
 use crate::call::{self, CallContext, Frame};
 use crate::condition::Until;
 use crate::fault;
-use crate::kernel::Kernel;
+use crate::inside::{Known, Sighting};
+use crate::kernel::{Kernel, lock};
 use crate::nt::PASSIVE_LEVEL;
 use crate::ptr::Ptr;
 use crate::report;
@@ -59,13 +60,15 @@ pub(crate) struct ThreadPage {
     pub spin_locks: Cell<u32>,
     /// Critical and guarded regions entered and not left.
     pub critical_regions: Cell<i32>,
-    pub innermost: Cell<*const Frame>,
+    /// Others look whether it is null.
+    innermost: AtomicPtr<Frame>,
     pub kernel: Cell<*const Kernel>,
     stopped: Cell<*const AtomicBool>,
     /// Set on a thread whose driver has gone: it may not return into the image.
     doomed: Cell<*const AtomicBool>,
     pub held: [Cell<HeldLock>; NAMED_LOCKS],
     pub fault: UnsafeCell<fault::Fault>,
+    pub sighting: Sighting,
 }
 
 pub(crate) const PAGE_CALLER: usize = offset_of!(ThreadPage, caller);
@@ -88,6 +91,19 @@ impl ThreadPage {
         unsafe { &*self.stopped.get() }.load(Ordering::Relaxed)
     }
 
+    /// The innermost call into an image.
+    #[inline]
+    pub fn innermost(&self) -> *const Frame {
+        self.innermost.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub fn set_innermost(&self, frame: *const Frame) {
+        // A signal handler on this thread finds what it points to complete.
+        compiler_fence(Ordering::Release);
+        self.innermost.store(frame.cast_mut(), Ordering::Relaxed);
+    }
+
     fn doomed(&self) -> bool {
         // SAFETY: set by `as_driver_thread` for as long as the flag lives; otherwise to a static.
         unsafe { &*self.doomed.get() }.load(Ordering::Relaxed)
@@ -100,12 +116,12 @@ impl ThreadPage {
 
     /// Whether this thread may not go back into the image that it came from.
     pub fn must_leave(&self) -> bool {
-        !self.innermost.get().is_null() && (self.stopped() || self.doomed())
+        !self.innermost().is_null() && (self.stopped() || self.doomed())
     }
 
     /// What the thread is doing, innermost first.
     pub fn doing(&self) -> Vec<String> {
-        let mut frame = self.innermost.get();
+        let mut frame = self.innermost();
         let mut doing = Vec::new();
         while !frame.is_null() {
             // SAFETY: frames are on this thread's stack and unlinked when their call ends.
@@ -157,9 +173,7 @@ struct Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         PAGE.set(core::ptr::null());
-        if let Some(kernel) = self.kernel.take() {
-            kernel.processors.leave(self.page.processor.get());
-        }
+        self.leave();
         self.signal_stack.leave();
     }
 }
@@ -186,12 +200,13 @@ impl Registration {
             seat: Cell::new(0),
             spin_locks: Cell::new(0),
             critical_regions: Cell::new(0),
-            innermost: Cell::new(core::ptr::null()),
+            innermost: AtomicPtr::new(core::ptr::null_mut()),
             kernel: Cell::new(core::ptr::null()),
             stopped: Cell::new(&raw const NEVER),
             doomed: Cell::new(&raw const NEVER),
             held: [const { Cell::new(HeldLock { lock: 0, caller: 0 }) }; NAMED_LOCKS],
             fault: UnsafeCell::new(fault::Fault::NONE),
+            sighting: Sighting::new(),
         });
         let address = core::ptr::from_ref(&*page) as u64;
         page.self_pointer.set(address);
@@ -204,13 +219,21 @@ impl Registration {
     }
 
     fn join(&mut self, kernel: &Arc<Kernel>) {
-        if let Some(previous) = self.kernel.take() {
-            previous.processors.leave(self.page.processor.get());
-        }
+        self.leave();
         self.page.processor.set(kernel.processors.join());
         self.page.stopped.set(&raw const kernel.stopped);
         self.page.kernel.set(Arc::as_ptr(kernel));
         self.kernel = Some(kernel.clone());
+        // SAFETY: takes nothing, and returns the thread's number.
+        let id = unsafe { libc::syscall(libc::SYS_gettid) } as i32;
+        let name = std::thread::current().name().map_or_else(|| id.to_string(), str::to_string);
+        lock(&kernel.threads).push(Known { page: core::ptr::from_ref(&*self.page), id, name });
+    }
+
+    fn leave(&mut self) {
+        let Some(kernel) = self.kernel.take() else { return };
+        kernel.processors.leave(self.page.processor.get());
+        lock(&kernel.threads).retain(|known| !core::ptr::eq(known.page, &*self.page));
     }
 }
 
@@ -242,7 +265,7 @@ fn enter_other<R>(kernel: &Arc<Kernel>, body: impl FnOnce() -> R) -> R {
     REGISTRATION.with_borrow_mut(|registration| {
         let registration = registration.get_or_insert_with(Registration::new);
         assert!(
-            registration.page.innermost.get().is_null(),
+            registration.page.innermost().is_null(),
             "a thread inside an image of one lab cannot enter another lab"
         );
         registration.join(kernel);

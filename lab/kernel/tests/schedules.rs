@@ -179,6 +179,18 @@ fn a_driver_that_drains_before_it_closes_the_gate_is_found() {
 }
 
 #[test]
+fn a_thread_that_is_left_in_the_image_is_named_with_its_place() {
+    let late = (0..100)
+        .flat_map(|seed| scenario("work", seed).1)
+        .find(|violation| violation.what.contains("still in the image"));
+    let late = late.expect("a seed holds the routine's thread in the image");
+    assert_eq!(late.kind, Kind::LateCall);
+    assert!(late.what.contains("work item routine of a work item queued at work+"), "{late}");
+    assert!(late.what.contains("has not returned: thread \"lab worker"), "{late}");
+    assert!(late.what.contains("(BareRoutine+"), "{late}");
+}
+
+#[test]
 #[ignore = "a measurement"]
 fn how_many_of_a_thousand_seeds_show_each_mistake() {
     for service in ["timed", "thread", "work", "dpc", "flag", "drain-first"] {

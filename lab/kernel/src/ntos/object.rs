@@ -10,6 +10,7 @@ use crate::condition::Until;
 use crate::export::{Export, exports};
 use crate::image;
 use crate::inject;
+use crate::inside::Inside;
 use crate::irql::{self, require_irql};
 use crate::kernel::lock;
 use crate::nt::{
@@ -489,6 +490,12 @@ fn create_thread(
     NtStatus::SUCCESS
 }
 
+impl DriverThread {
+    pub fn object(&self) -> u64 {
+        self.object.address()
+    }
+}
+
 fn run_thread(driver_thread: &Arc<DriverThread>, argument: u64) {
     let by =
         image::place(driver_thread.caller).map_or_else(String::new, |place| format!("a thread that {place} created"));
@@ -613,16 +620,18 @@ extern "win64" fn KeSetSystemGroupAffinityThread(_affinity: u64, previous: Ptr<[
 extern "win64" fn KeRevertToUserGroupAffinityThread(_affinity: u64) {}
 
 /// Reports threads of an image that are still alive and sees that none of them returns into it.
-pub(crate) fn reap_threads(image: u64) -> Vec<String> {
+pub(crate) fn reap_threads(image: u64, inside: &[Inside]) -> Vec<String> {
     let kernel = thread::current();
     let alive = kernel.objects.threads_of(image);
     let mut left = Vec::new();
     for thread in &alive {
+        let at = inside.iter().find(|inside| inside.object == thread.object.address());
         left.push(format!(
-            "thread {:#x} (start routine {}{}) still runs",
+            "thread {:#x} (start routine {}{}) still runs{}",
             thread.object.address(),
             image::place(thread.routine).map_or_else(|| "?".to_string(), |place| place.to_string()),
             image::place(thread.caller).map_or_else(String::new, |place| format!(", created at {place}")),
+            at.and_then(|at| at.place.as_ref()).map_or_else(String::new, |place| format!(", at {place}")),
         ));
         thread.doomed.store(true, Ordering::Release);
     }

@@ -137,8 +137,9 @@ impl Workers {
         }
     }
 
-    /// Work that an image left queued or running, and items it did not free; all of it is taken away.
-    pub fn take_owned_by(&self, image: u64) -> Vec<String> {
+    /// Work that an image left queued or running, and items it did not free; all of it is taken away. What `is_known` to run is left
+    /// out.
+    pub fn take_owned_by(&self, image: u64, is_known: impl Fn(u64) -> bool) -> Vec<String> {
         let mut left = Vec::new();
         let mut queue = lock(&self.queue);
         let at = |address: u64| image::place(address).map_or_else(|| "?".to_string(), |place| place.to_string());
@@ -154,7 +155,7 @@ impl Workers {
             }
             !owned
         });
-        for job in queue.running.iter().filter(|job| job.image == image) {
+        for job in queue.running.iter().filter(|job| job.image == image && !is_known(job.routine)) {
             left.push(format!("work item routine {} (queued at {}) still runs", at(job.routine), at(job.caller)));
         }
         queue.items.retain(|item, (owner, caller)| {
