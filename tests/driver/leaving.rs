@@ -105,6 +105,24 @@ fn a_wrong_irql_moves_unregistering_to_a_system_thread() {
 }
 
 #[test]
+fn the_last_look_ends_when_the_engine_knows_no_callout_and_not_before() {
+    let lab = lab();
+    for status in STATUSES.into_iter().filter(|status| *status != CALLOUT_NOT_FOUND) {
+        load(&lab);
+        // The callout that goes first stays, and is the last that is looked for.
+        for (function, status, call) in [
+            ("FwpsCalloutUnregisterById0", CALLOUT_NOT_FOUND, 1),
+            ("FwpsCalloutUnregisterByKey0", status, COUNT as u64),
+        ] {
+            let status = NtStatus(status as i32);
+            lab.inject_fault(Fault { function: function.into(), status, occurrences: Occurrences::Nth(call) });
+        }
+        unload_with_late_callouts(&lab, 1);
+        lab.clear_faults();
+    }
+}
+
+#[test]
 fn a_driver_that_waits_for_its_callouts_no_longer_judges() {
     for (role, flags, in_service, leaving) in [
         (Role::Block, FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, Decision::Block, Decision::Permit),

@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::Result;
 use xwdk::Driver;
 
-use crate::{broken, cargo, sanitize, say, setup};
+use crate::{broken, cargo, loom, sanitize, say, setup};
 
 pub fn test(root: &Path) -> Result<()> {
     setup::setup(root)?;
@@ -34,6 +34,7 @@ pub fn test(root: &Path) -> Result<()> {
     say("tests");
     cargo(root, &["test", "--workspace"])?;
 
+    loom::loom(root)?;
     sanitize::sanitize(root, &sanitize::Arguments::COMPILED_IN)?;
 
     say("a sample of broken builds, which the tests must catch: `cargo xtask broken` tries them all");

@@ -13,6 +13,8 @@ pub const FOLDER: &str = "tests/broken";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Part {
+    /// Tests of `tests/driver` that are tried first, by the beginning of their names.
+    tests: String,
     #[serde(rename = "break")]
     entries: Vec<Entry>,
 }
@@ -24,6 +26,9 @@ pub struct Entry {
     /// The catalogue file's name without extension.
     #[serde(skip)]
     pub part: String,
+    /// Tests of `tests/driver` that are tried first.
+    #[serde(skip)]
+    pub tests: String,
     pub name: String,
     /// Which step is left out or misordered, in one sentence.
     pub what: String,
@@ -56,7 +61,8 @@ pub fn read(root: &Path) -> Result<Vec<Entry>> {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let part: Part = toml::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))?;
         let name = path.file_stem().context("a catalogue file has no name")?.to_string_lossy().into_owned();
-        entries.extend(part.entries.into_iter().map(|entry| Entry { part: name.clone(), ..entry }));
+        let Part { tests, entries: of_part } = part;
+        entries.extend(of_part.into_iter().map(|entry| Entry { part: name.clone(), tests: tests.clone(), ..entry }));
     }
     entries.sort_by(|a, b| (&a.part, &a.name).cmp(&(&b.part, &b.name)));
 

@@ -16,29 +16,32 @@ use super::symptom;
 use crate::loom;
 
 /// A means of proof. They are tried in this order: the cheapest first, of those that cover what was broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Catcher {
-    /// The compiler.
-    Types,
     /// Every interleaving of the models in `driver/core/tests/interleavings`.
     Loom,
     /// The tests beside the code of `driver/core`.
     Unit,
-    /// The images in the lab: `tests/driver`.
+    /// The compiler.
+    Types,
+    /// `postern.sys` in the lab: `tests/driver`.
     Lab,
-    /// The images in the lab, with their threads held back as seeds say.
+    /// `postern_wdm.sys` in the lab: the same tests.
+    LabWdm,
+    /// `postern.sys` in the lab, with its threads held back as seeds say.
     Schedules,
-    /// The images in the lab, where each call of the kernel fails once.
+    /// `postern.sys` in the lab, where each call that can fail does so once, in each way that it can.
     Faults,
 }
 
 impl fmt::Display for Catcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Catcher::Types => "types",
             Catcher::Loom => "loom",
             Catcher::Unit => "unit tests",
+            Catcher::Types => "types",
             Catcher::Lab => "lab",
+            Catcher::LabWdm => "lab (WDM)",
             Catcher::Schedules => "schedules",
             Catcher::Faults => "fault sweep",
         })
@@ -47,17 +50,28 @@ impl fmt::Display for Catcher {
 
 /// What became of a run.
 pub enum Outcome {
-    Passed,
+    /// Nothing was found; the longest time without a word.
+    Passed(Duration),
     /// Caught, and how it showed.
     Caught(String),
 }
 
-/// Tests of `tests/driver` whose names begin so belong to [`Catcher::Schedules`].
-const SCHEDULES: &str = "schedules::";
+/// How long a program may be silent that is silent for `unbroken` on the unbroken sources. One that is silent longer hangs.
+pub fn patience(unbroken: Duration) -> Duration {
+    // The machine may be busier than it was then.
+    Duration::from_secs(30) + unbroken * 5
+}
 
 impl Catcher {
-    pub const ALL: [Catcher; 6] =
-        [Catcher::Types, Catcher::Loom, Catcher::Unit, Catcher::Lab, Catcher::Schedules, Catcher::Faults];
+    pub const ALL: [Catcher; 7] = [
+        Catcher::Loom,
+        Catcher::Unit,
+        Catcher::Types,
+        Catcher::Lab,
+        Catcher::LabWdm,
+        Catcher::Schedules,
+        Catcher::Faults,
+    ];
 
     /// Whether being caught by it is enough. A unit test knows the very line that it tests; the others know what the driver promises.
     pub fn suffices(self) -> bool {
@@ -66,44 +80,39 @@ impl Catcher {
 
     /// Whether it looks at what `entry` breaks.
     pub fn covers(self, entry: &Entry) -> bool {
+        let breaks = |folder: &str| entry.edits.iter().any(|edit| edit.file.starts_with(folder));
         match self {
-            Catcher::Types => true,
             // The models are made of nothing else.
-            Catcher::Loom | Catcher::Unit => entry.edits.iter().any(|edit| edit.file.starts_with("driver/core/")),
-            Catcher::Lab | Catcher::Schedules | Catcher::Faults => true,
+            Catcher::Loom | Catcher::Unit => breaks("driver/core/"),
+            Catcher::Types => entry.refused_by_types,
+            Catcher::Lab | Catcher::Schedules | Catcher::Faults => !breaks("driver/wdm/"),
+            Catcher::LabWdm => !breaks("driver/kmdf/"),
         }
     }
 
-    /// Builds what it needs at `root`; `None` if it has nothing to run there.
+    /// The tests that are tried first: those that are about what `entry` breaks.
+    pub fn likely(self, entry: &Entry) -> String {
+        match self {
+            Catcher::Loom | Catcher::Unit => format!("{}::", entry.part),
+            Catcher::Types | Catcher::Lab | Catcher::LabWdm => entry.tests.clone(),
+            Catcher::Schedules => SCHEDULES.into(),
+            Catcher::Faults => FAULTS.into(),
+        }
+    }
+
+    /// Builds what it needs at `root`; `None` if building is all that it does.
     pub fn build(self, root: &Path) -> Result<Result<Option<Run>, BuildFailed>> {
         match self {
-            Catcher::Types => Ok(match cargo_build(root, &["build", "--package", "postern-image"], None)? {
-                Ok(_) => Ok(None),
-                Err(failed) => Err(failed),
-            }),
-            Catcher::Loom => {
-                if !root.join("driver/core/tests/interleavings").is_dir() {
-                    return Ok(Ok(None));
-                }
-                test(root, "driver/core", &[&loom::TEST[..], &["--no-run"]].concat(), Some(loom::FLAGS), &[])
-            }
-            Catcher::Unit => {
-                test(root, "driver/core", &["test", "--package", "postern-core", "--lib", "--no-run"], None, &[])
-            }
-            Catcher::Lab => test(root, ".", &DRIVER_TESTS, None, &["--skip", SCHEDULES]),
-            Catcher::Schedules => test(root, ".", &DRIVER_TESTS, None, &[SCHEDULES]),
-            Catcher::Faults => Ok(Ok(None)),
+            Catcher::Loom => test(root, "driver/core", &loom::TEST, Some(loom::FLAGS), &[]),
+            Catcher::Unit => test(root, "driver/core", &["test", "--package", "postern-core", "--lib"], None, &[]),
+            Catcher::Types => Ok(cargo_build(root, &["build", "--package", "postern-image"], None)?.map(|_| None)),
+            Catcher::Lab => driver_test(root, "driver", &["--skip", SCHEDULES, "--skip", FAULTS]),
+            Catcher::LabWdm => driver_test(root, "driver_wdm", &["--skip", SCHEDULES, "--skip", FAULTS]),
+            Catcher::Schedules => driver_test(root, "driver", &[SCHEDULES]),
+            Catcher::Faults => driver_test(root, "driver", &[FAULTS]),
         }
     }
-
-    /// How long a run may take that takes `unbroken` on the unbroken sources. What takes longer hangs.
-    pub fn limit(self, unbroken: Duration) -> Duration {
-        // The machine may be busier than it was then.
-        Duration::from_secs(60) + unbroken * 4
-    }
 }
-
-const DRIVER_TESTS: [&str; 6] = ["test", "--package", "postern-image", "--test", "driver", "--no-run"];
 
 /// Why a build failed.
 pub struct BuildFailed(pub String);
@@ -115,7 +124,16 @@ pub struct Run {
     folder: PathBuf,
 }
 
-/// Builds a test program.
+/// Tests of `tests/driver` whose names begin so belong to [`Catcher::Faults`].
+const FAULTS: &str = "faults::";
+/// The same for [`Catcher::Schedules`].
+const SCHEDULES: &str = "schedules::";
+
+fn driver_test(root: &Path, name: &str, filter: &[&str]) -> Result<Result<Option<Run>, BuildFailed>> {
+    test(root, ".", &["test", "--package", "postern-image", "--test", name], None, filter)
+}
+
+/// Builds the test program that a cargo command runs.
 fn test(
     root: &Path,
     folder: &str,
@@ -123,13 +141,11 @@ fn test(
     flags: Option<&str>,
     filter: &[&str],
 ) -> Result<Result<Option<Run>, BuildFailed>> {
-    Ok(cargo_build(root, arguments, flags)?.map(|program| {
-        program.map(|program| {
-            // One after another: the first that fails is the same each time.
-            let mut arguments = vec!["--nocapture".to_owned(), "--test-threads=1".to_owned()];
-            arguments.extend(filter.iter().map(|&argument| argument.to_owned()));
-            Run { program, arguments, folder: root.join(folder) }
-        })
+    let built = cargo_build(root, &[arguments, &["--no-run"]].concat(), flags)?;
+    Ok(built.map(|program| {
+        // One test after another: the first that fails is the same each time.
+        let arguments = ["--nocapture", "--test-threads=1"].iter().chain(filter).map(|&text| text.to_owned()).collect();
+        Some(Run { program: program?, arguments, folder: root.join(folder) })
     }))
 }
 
@@ -154,8 +170,14 @@ fn cargo_build(root: &Path, arguments: &[&str], flags: Option<&str>) -> Result<R
 }
 
 impl Run {
-    /// Runs it for at most `limit`, and ends it at the first test that fails.
-    pub fn run(&self, limit: Duration) -> Result<Outcome> {
+    /// The same program, but only its tests whose names begin so.
+    pub fn only(&self, tests: &str) -> Run {
+        let arguments = self.arguments.iter().cloned().chain([tests.to_owned()]).collect();
+        Run { program: self.program.clone(), arguments, folder: self.folder.clone() }
+    }
+
+    /// Runs it until it says nothing for longer than `patience`, and ends it at the first test that fails.
+    pub fn run(&self, patience: Duration) -> Result<Outcome> {
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
             .current_dir(&self.folder)
@@ -173,22 +195,28 @@ impl Run {
             String::from_utf8_lossy(&text).into_owned()
         });
 
-        let (status, output) = watch(&mut child, output, limit)?;
+        let (end, output) = watch(&mut child, output, patience)?;
         let errors = errors.join().unwrap_or_default();
-        Ok(match status {
-            Some(status) if status.success() => Outcome::Passed,
-            Some(_) => Outcome::Caught(symptom::of_failure(&output, &errors)),
-            None => Outcome::Caught(symptom::of_hang(&output, limit)),
+        Ok(match end {
+            End::Ended(status, silence) if status.success() => Outcome::Passed(silence),
+            End::Ended(..) | End::TestFailed => Outcome::Caught(symptom::of_failure(&output, &errors)),
+            End::Hangs => Outcome::Caught(symptom::of_hang(&output)),
         })
     }
 }
 
-/// Waits for the program's end and returns its status and its output; no status if it had to be ended because it took too long.
-fn watch(
-    child: &mut Child,
-    output: impl Read + Send + 'static,
-    limit: Duration,
-) -> Result<(Option<ExitStatus>, String)> {
+/// How a program ended.
+enum End {
+    /// By itself; with the longest time without a word.
+    Ended(ExitStatus, Duration),
+    /// It was ended, because a test has failed.
+    TestFailed,
+    /// It was ended, because it said nothing any more.
+    Hangs,
+}
+
+/// Waits for the program's end, and returns its output.
+fn watch(child: &mut Child, output: impl Read + Send + 'static, patience: Duration) -> Result<(End, String)> {
     // By pieces, not by lines: the name of a test that hangs is an unfinished line.
     let (sender, pieces) = mpsc::channel();
     thread::spawn(move || {
@@ -201,23 +229,23 @@ fn watch(
             output.consume(length);
         }
     });
-    let end = Instant::now() + limit;
     let mut text = String::new();
-    let mut failed = false;
-    loop {
-        match pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
+    let mut longest = Duration::ZERO;
+    let end = loop {
+        let begun = Instant::now();
+        match pieces.recv_timeout(patience) {
             Ok(piece) => {
                 text += &String::from_utf8_lossy(&piece);
                 if text.lines().any(|line| line.starts_with("test ") && line.ends_with(" FAILED")) {
-                    failed = true;
-                    break;
+                    break End::TestFailed;
                 }
             }
-            Err(RecvTimeoutError::Timeout) => break,
-            Err(RecvTimeoutError::Disconnected) => return Ok((Some(child.wait()?), text)),
+            Err(RecvTimeoutError::Timeout) => break End::Hangs,
+            Err(RecvTimeoutError::Disconnected) => return Ok((End::Ended(child.wait()?, longest), text)),
         }
-    }
+        longest = longest.max(begun.elapsed());
+    };
     child.kill().context("cannot end a program that hangs")?;
-    let status = child.wait()?;
-    Ok((failed.then_some(status), text))
+    child.wait()?;
+    Ok((end, text))
 }

@@ -9,38 +9,35 @@ use anyhow::{Context, Result, bail};
 
 use super::catalogue::Entry;
 
-pub struct Checkout<'a> {
-    /// The checkout that it is made from.
-    source: &'a Path,
+pub struct Checkout {
     pub root: PathBuf,
 }
 
-impl<'a> Checkout<'a> {
+impl Checkout {
     /// Brings the scratch checkout at `root` up to date with `source`. Files that are as they should be are not touched, so that
     /// builds in it are incremental.
-    pub fn update(source: &'a Path, root: PathBuf) -> Result<Self> {
+    pub fn update(source: &Path, root: PathBuf) -> Result<Self> {
         let files = tracked_files(source)?;
         for file in &files {
             write_if_different(&root.join(file), &fs::read(source.join(file))?)?;
         }
         remove_others(&root, Path::new(""), &files)?;
-        Ok(Checkout { source, root })
+        Ok(Checkout { root })
     }
 
-    /// Breaks the sources as `entry` says.
-    pub fn apply(&self, entry: &Entry) -> Result<()> {
-        for (file, text) in entry.broken_files(self.source)? {
-            write_if_different(&self.root.join(file), text.as_bytes())?;
+    /// Does `work` while the sources are broken as `entry` says.
+    pub fn broken<T>(&self, entry: &Entry, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mut mended = Vec::new();
+        for (file, text) in entry.broken_files(&self.root)? {
+            let path = self.root.join(file);
+            mended.push((path.clone(), fs::read(&path)?));
+            write_if_different(&path, text.as_bytes())?;
         }
-        Ok(())
-    }
-
-    /// Mends what [`Checkout::apply`] broke.
-    pub fn revert(&self, entry: &Entry) -> Result<()> {
-        for edit in &entry.edits {
-            write_if_different(&self.root.join(&edit.file), &fs::read(self.source.join(&edit.file))?)?;
+        let result = work();
+        for (path, text) in mended {
+            write_if_different(&path, &text)?;
         }
-        Ok(())
+        result
     }
 }
 

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, ensure};
 use super::catalogue::Entry;
 
 pub const PATH: &str = "docs/broken-builds.md";
+/// What the document says of an entry that was added since it was written.
+const NOT_RUN: &str = "not run yet";
 
 /// What became of an entry.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,21 +20,29 @@ pub struct Row {
     pub symptom: String,
 }
 
-/// Writes the document: the rows of `results`, and for entries that were not run those that it has.
-pub fn write(root: &Path, catalogue: &[Entry], results: &BTreeMap<String, Row>) -> Result<()> {
-    let path = root.join(PATH);
-    let mut rows = rows(&fs::read_to_string(&path).unwrap_or_default());
-    rows.extend(results.iter().map(|(name, row)| (name.clone(), row.clone())));
-    fs::write(&path, document(catalogue, &rows)).with_context(|| format!("cannot write {PATH}"))
+impl Row {
+    /// The test that has caught it.
+    pub fn test(&self) -> Option<&str> {
+        self.symptom.split_once(": ").map(|(test, _)| test)
+    }
+}
+
+/// The document's rows, by name.
+pub fn read(root: &Path) -> BTreeMap<String, Row> {
+    rows(&fs::read_to_string(root.join(PATH)).unwrap_or_default())
+}
+
+/// Writes the document, with what became of the entry `name`. The other rows stay as they are.
+pub fn write(root: &Path, catalogue: &[Entry], name: &str, row: &Row) -> Result<()> {
+    let mut rows = read(root);
+    rows.insert(name.to_owned(), row.clone());
+    fs::write(root.join(PATH), document(catalogue, &rows)).with_context(|| format!("cannot write {PATH}"))
 }
 
 /// Checks that the document lists exactly the catalogue's entries, in its words.
 pub fn check(root: &Path, catalogue: &[Entry]) -> Result<()> {
     let text = fs::read_to_string(root.join(PATH)).with_context(|| format!("cannot read {PATH}"))?;
     let rows = rows(&text);
-    for entry in catalogue {
-        ensure!(rows.contains_key(&entry.name), "{PATH} has no row for {}: run `cargo xtask broken {0}`", entry.name);
-    }
     ensure!(text == document(catalogue, &rows), "{PATH} is not what `cargo xtask broken` writes: run it");
     Ok(())
 }
@@ -45,13 +55,12 @@ fn rows(text: &str) -> BTreeMap<String, Row> {
             let mut cells = line.split(" | ");
             let name = cells.next()?.strip_suffix('`')?.to_owned();
             let (caught_by, symptom) = (cells.nth(2)?.to_owned(), cells.next()?.to_owned());
-            Some((name, Row { caught_by, symptom }))
+            (caught_by != NOT_RUN).then_some((name, Row { caught_by, symptom }))
         })
         .collect()
 }
 
 fn document(catalogue: &[Entry], rows: &BTreeMap<String, Row>) -> String {
-    let listed: Vec<&Entry> = catalogue.iter().filter(|entry| rows.contains_key(&entry.name)).collect();
     let mut text = format!(
         "# Broken on purpose\n\n\
          A proof that cannot fail proves nothing. So the driver is broken, one step of its protocol at a time, and what is meant to \
@@ -59,16 +68,19 @@ fn document(catalogue: &[Entry], rows: &BTreeMap<String, Row>) -> String {
          `tests/broken`. Of {} ways to break the driver, {} belong to published drivers too.\n\n\
          - *types*: it does not compile.\n\
          - *loom*: a model in `driver/core/tests/interleavings`, which runs the driver's own code in every interleaving.\n\
-         - *lab*: a test in `tests/driver`, which runs the built images and looks for late calls, leaks and broken contracts.\n\
+         - *lab*: a test in `tests/driver`, which runs the built `postern.sys` under traffic and chosen faults, and looks for late \
+         calls, leaks and broken contracts.\n\
+         - *lab (WDM)*: the same of `postern_wdm.sys`.\n\
          - *schedules*: those of the tests in which a seed says which thread is held back where.\n\
-         - *fault sweep*: `postern lab faults`, in which every call of the kernel fails once.\n\
+         - *fault sweep*: those of the tests in which each call of the kernel that can fail does so once, in each way that it can.\n\
          - *unit tests*: those beside the code of `driver/core`. They do not count as proof: they know the line that they test.\n\n\
          A break is tried until one of them that counts has caught it; others may, too.\n",
-        listed.len(),
-        listed.iter().filter(|entry| !entry.peers.is_empty()).count(),
+        catalogue.len(),
+        catalogue.iter().filter(|entry| !entry.peers.is_empty()).count(),
     );
     let mut part = "";
-    for entry in listed {
+    let not_run = Row { caught_by: NOT_RUN.into(), symptom: String::new() };
+    for entry in catalogue {
         if entry.part != part {
             part = &entry.part;
             // Writing to a string cannot fail.
@@ -78,7 +90,7 @@ fn document(catalogue: &[Entry], rows: &BTreeMap<String, Row>) -> String {
                 part.replace('-', " ")
             );
         }
-        let Row { caught_by, symptom } = &rows[&entry.name];
+        let Row { caught_by, symptom } = rows.get(&entry.name).unwrap_or(&not_run);
         let peers = entry.peers.join(", ");
         let _ = writeln!(text, "| `{}` | {} | {peers} | {caught_by} | {symptom} |", entry.name, entry.what);
     }

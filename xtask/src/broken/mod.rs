@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use self::catalogue::Entry;
@@ -78,12 +78,18 @@ pub fn broken(root: &Path, arguments: &Arguments) -> Result<()> {
         entry.broken_files(root)?;
     }
 
-    let results = run(root, arguments, selected)?;
+    let mut results = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (name, row) in run(root, arguments, &catalogue, selected)? {
+        match row {
+            Ok(row) => _ = results.insert(name, row),
+            Err(_) => wrong.push(name),
+        }
+    }
     if arguments.sample {
         document::check(root, &catalogue)?;
-    } else {
-        document::write(root, &catalogue, &results)?;
     }
+    ensure!(wrong.is_empty(), "these entries are wrong: {}", wrong.join(", "));
     let uncaught: Vec<&str> =
         results.iter().filter(|(_, row)| row.caught_by == NOTHING).map(|(name, _)| name.as_str()).collect();
     ensure!(uncaught.is_empty(), "not caught: {}", uncaught.join(", "));
@@ -91,22 +97,36 @@ pub fn broken(root: &Path, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn run(root: &Path, arguments: &Arguments, entries: Vec<Entry>) -> Result<BTreeMap<String, Row>> {
+fn run(
+    root: &Path,
+    arguments: &Arguments,
+    catalogue: &[Entry],
+    entries: Vec<Entry>,
+) -> Result<BTreeMap<String, Result<Row>>> {
+    let known = document::read(root);
     let queue = Mutex::new(VecDeque::from(entries));
     let results = Mutex::new(BTreeMap::new());
     thread::scope(|scope| {
         let jobs: Vec<_> = (0..arguments.jobs)
             .map(|job| {
-                let (queue, results) = (&queue, &results);
+                let (queue, results, known) = (&queue, &results, &known);
                 scope.spawn(move || -> Result<()> {
                     let checkout = Checkout::update(root, root.join(SCRATCH).join(job.to_string()))?;
                     setup::setup(&checkout.root)?;
-                    let bench = Bench::prepare(&checkout)?;
+                    let mut bench = Bench { checkout, ready: BTreeMap::new() };
                     loop {
                         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                         let Some(entry) = next else { return Ok(()) };
-                        let row = bench.try_out(&entry, arguments.all)?;
-                        results.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.name, row);
+                        let row = bench.try_out(&entry, known.get(&entry.name), arguments.all);
+                        if let Err(error) = &row {
+                            say(&format!("{}: {error:#}", entry.name));
+                        }
+                        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                        if let (Ok(row), false) = (&row, arguments.sample) {
+                            // At once: the rest may take an hour.
+                            document::write(root, catalogue, &entry.name, row)?;
+                        }
+                        results.insert(entry.name, row);
                     }
                 })
             })
@@ -116,39 +136,27 @@ fn run(root: &Path, arguments: &Arguments, entries: Vec<Entry>) -> Result<BTreeM
     Ok(results.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// A checkout in which all catchers are at work, and how long each takes when nothing is broken.
-struct Bench<'a> {
-    checkout: &'a Checkout<'a>,
-    unbroken: Vec<(Catcher, Duration)>,
+/// A checkout to try entries out in.
+struct Bench {
+    checkout: Checkout,
+    /// Catchers that were seen to pass the unbroken sources, each with the silence after which it hangs.
+    ready: BTreeMap<Catcher, Duration>,
 }
 
-impl<'a> Bench<'a> {
-    /// Runs everything on the unbroken sources: what fails there catches nothing.
-    fn prepare(checkout: &'a Checkout<'a>) -> Result<Self> {
-        let mut unbroken = Vec::new();
-        for catcher in Catcher::ALL {
-            say(&format!("{catcher}, with nothing broken"));
-            let run = match catcher.build(&checkout.root)? {
-                Ok(run) => run,
-                Err(BuildFailed(errors)) => bail!("the unbroken sources do not compile:\n{errors}"),
-            };
-            let begun = Instant::now();
-            let outcome = run.map(|run| run.run(Duration::from_secs(1800))).transpose()?;
-            if let Some(Outcome::Caught(symptom)) = outcome {
-                bail!("{catcher} objects to the unbroken sources: {symptom}");
-            }
-            unbroken.push((catcher, begun.elapsed()));
-        }
-        Ok(Bench { checkout, unbroken })
-    }
-
-    /// Breaks the sources, asks the catchers, and mends the sources.
-    fn try_out(&self, entry: &Entry, all: bool) -> Result<Row> {
+impl Bench {
+    /// Tries an entry out. `known` is what the document says of it.
+    fn try_out(&mut self, entry: &Entry, known: Option<&Row>, all: bool) -> Result<Row> {
         let begun = Instant::now();
-        self.checkout.apply(entry)?;
-        let caught = self.catch(entry, all).with_context(|| entry.name.clone());
-        self.checkout.revert(entry)?;
-        let caught = caught?;
+        let mut caught: Vec<(Catcher, String)> = Vec::new();
+        for catcher in Catcher::ALL.into_iter().filter(|catcher| catcher.covers(entry)) {
+            let patience = self.prepare(catcher)?;
+            let symptom =
+                self.checkout.broken(entry, || catch(&self.checkout.root, entry, known, catcher, patience))?;
+            caught.extend(symptom.map(|symptom| (catcher, symptom)));
+            if caught.last().is_some_and(|(catcher, _)| catcher.suffices()) && !all {
+                break;
+            }
+        }
         let by: Vec<String> = caught.iter().map(|(catcher, _)| catcher.to_string()).collect();
         let row = match caught.iter().find(|(catcher, _)| catcher.suffices()).or(caught.first()) {
             Some((catcher, symptom)) if catcher.suffices() => {
@@ -161,31 +169,49 @@ impl<'a> Bench<'a> {
         Ok(row)
     }
 
-    fn catch(&self, entry: &Entry, all: bool) -> Result<Vec<(Catcher, String)>> {
-        let mut caught = Vec::new();
-        for (catcher, unbroken) in &self.unbroken {
-            if !catcher.covers(entry) {
-                continue;
-            }
-            let run = match catcher.build(&self.checkout.root)? {
-                Ok(run) => run,
-                Err(BuildFailed(errors)) if *catcher == Catcher::Types && entry.refused_by_types => {
-                    return Ok(vec![(*catcher, symptom::of_build(&errors))]);
-                }
-                Err(BuildFailed(errors)) => bail!("it does not compile, and was to:\n{errors}"),
-            };
-            if *catcher == Catcher::Types {
-                ensure!(!entry.refused_by_types, "it compiles, and was not to");
-            }
-            if let Some(run) = run
-                && let Outcome::Caught(symptom) = run.run(catcher.limit(*unbroken))?
-            {
-                caught.push((*catcher, symptom));
-                if catcher.suffices() && !all {
-                    break;
-                }
-            }
+    /// Sees that `catcher` has no objection to the unbroken sources, and returns how long to be patient with it.
+    fn prepare(&mut self, catcher: Catcher) -> Result<Duration> {
+        if let Some(patience) = self.ready.get(&catcher) {
+            return Ok(*patience);
         }
-        Ok(caught)
+        say(&format!("{catcher}, with nothing broken"));
+        let run = match catcher.build(&self.checkout.root)? {
+            Ok(run) => run,
+            Err(BuildFailed(errors)) => bail!("the unbroken sources do not compile:\n{errors}"),
+        };
+        let silence = match run.map(|run| run.run(Duration::from_secs(600))).transpose()? {
+            Some(Outcome::Caught(symptom)) => bail!("{catcher} objects to the unbroken sources: {symptom}"),
+            Some(Outcome::Passed(silence)) => silence,
+            None => Duration::ZERO,
+        };
+        let patience = catcher::patience(silence);
+        self.ready.insert(catcher, patience);
+        Ok(patience)
     }
+}
+
+/// How it shows, if `catcher` objects to the sources at `root`, which are broken.
+fn catch(
+    root: &Path,
+    entry: &Entry,
+    known: Option<&Row>,
+    catcher: Catcher,
+    patience: Duration,
+) -> Result<Option<String>> {
+    let run = match catcher.build(root)? {
+        Ok(run) => run,
+        Err(BuildFailed(errors)) if entry.refused_by_types => return Ok(Some(symptom::of_build(&errors))),
+        Err(BuildFailed(errors)) => bail!("it does not compile, and was to:\n{errors}"),
+    };
+    ensure!(!entry.refused_by_types, "it compiles, and was not to");
+    let Some(run) = run else { return Ok(None) };
+    // The test that has caught it before, and those of its part, before all others.
+    let before = known.and_then(Row::test).map(|test| run.only(test));
+    let likely = run.only(&catcher.likely(entry));
+    for run in before.iter().chain([&likely, &run]) {
+        if let Outcome::Caught(symptom) = run.run(patience)? {
+            return Ok(Some(symptom));
+        }
+    }
+    Ok(None)
 }
