@@ -151,7 +151,7 @@ fn scenario(seed: u64) -> Run {
         move || {
             lab.wait_until(|| loaded.load(Ordering::Relaxed));
             // In half of the schedules BFE goes away and comes back while the driver is there, or leaves.
-            if seed % 2 == 0 {
+            if seed.is_multiple_of(2) {
                 lab.set_bfe_running(false);
                 lab.set_bfe_running(true);
             }
