@@ -47,7 +47,7 @@ fn traffic(lab: &Lab, first_port: u16) {
             let local = std::net::SocketAddr::new(local.parse().unwrap(), port);
             let remote = std::net::SocketAddr::new(remote.parse().unwrap(), 443);
             let connection = Connection { protocol: 6, local, remote, app: None };
-            if port % 2 == 0 {
+            if port.is_multiple_of(2) {
                 traffic.connect(&connection);
             } else {
                 traffic.accept(&connection);
@@ -64,7 +64,7 @@ fn traffic(lab: &Lab, first_port: u16) {
                 payload: &[0; 20],
             });
         }
-        if port % 3 == 0 {
+        if port.is_multiple_of(3) {
             traffic.end_flows();
         }
     }
@@ -109,7 +109,7 @@ fn use_device(device: &File) {
     let held = device.device_io_control(ioctl::LIST_HELD, list.as_bytes(), 8192).unwrap();
     for held in held[size_of::<ListHeader>()..].chunks_exact(size_of::<HeldEntry>()) {
         let operation = HeldEntry::read_from_bytes(held).unwrap().operation;
-        let verdict = if operation % 2 == 0 { Verdict::Permit } else { Verdict::Block };
+        let verdict = if operation.is_multiple_of(2) { Verdict::Permit } else { Verdict::Block };
         let answer = AnswerRequest { protocol: postern_protocol::VERSION, verdict: verdict as u32, operation };
         // Its time may be up by now.
         let _ = device.device_io_control(ioctl::ANSWER, answer.as_bytes(), 0);
