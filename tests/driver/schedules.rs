@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use postern_engine::objects::{Action, FilterFlags};
-use postern_lab::{Config, Connection, Direction, Lab, Packet, Run, Schedule};
-use postern_protocol::DEVICE_PATH;
+use postern_lab::{Config, Connection, Direction, File, Lab, Packet, Run, Schedule};
 use postern_protocol::callout::{Callout, Layer, Role};
-use postern_protocol::ioctl::{self, ListRequest};
+use postern_protocol::ioctl::{
+    self, AnswerRequest, HeldEntry, ListHeader, ListRequest, Verdict, WatchHeader, WatchRequest,
+};
+use postern_protocol::{DEVICE_PATH, FilterContext};
 use uuid::Uuid;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::support::*;
 
@@ -68,20 +70,60 @@ fn traffic(lab: &Lab, first_port: u16) {
     }
 }
 
-/// Filters that lead traffic to every callout of the driver, and outlive it.
+/// Filters that lead traffic to callouts of the driver, and outlive it: TCP of IPv4 is held, the rest permitted.
 fn add_filters(lab: &Lab) {
     let session = session(lab);
-    for layer in Layer::ALL {
-        let callout = Callout { role: Role::Permit, layer };
-        let key = add_callout_object(lab, session, callout);
+    let lead = |role, layer: Layer, context: FilterContext| {
+        let key = add_callout_object(lab, session, Callout { role, layer });
         let mut leads = filter("leads to the driver", Action::CalloutTerminating(key));
         leads.layer = Uuid::from_u128(layer.key());
         leads.flags = FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED;
+        leads.raw_context = context.to_raw();
         lab.engine().filter_add(session, leads).unwrap();
+    };
+    for layer in Role::Permit.layers() {
+        match layer {
+            Layer::AleAuthConnectV4 => {
+                lead(Role::Hold, *layer, FilterContext::OTHERWISE_PERMIT.with_hold_seconds(1));
+            }
+            Layer::AleAuthRecvAcceptV4 => lead(Role::Hold, *layer, FilterContext::empty().with_hold_seconds(1)),
+            _ => lead(Role::Permit, *layer, FilterContext::empty()),
+        }
     }
 }
 
-/// Loads the driver, uses it from three threads, and unloads it in the middle of that.
+/// What a program does with the device: it asks, it answers for what is held, and it watches and changes its mind.
+fn use_device(device: &File) {
+    let list = ListRequest { protocol: postern_protocol::VERSION, first: 0 };
+    for code in [ioctl::GET_VERSION, ioctl::LIST_CALLOUTS, ioctl::GET_STATISTICS, ioctl::LIST_FLOWS] {
+        let input = if code == ioctl::GET_VERSION { &[][..] } else { list.as_bytes() };
+        device.device_io_control(code, input, 8192).unwrap();
+    }
+    let watch = |from| {
+        let request = WatchRequest { protocol: postern_protocol::VERSION, reserved: 0, from };
+        device.begin_device_io_control(ioctl::WATCH, request.as_bytes(), 4096).unwrap()
+    };
+    let answer = watch(ioctl::WATCH_FROM_NOW).wait().unwrap();
+    let from = WatchHeader::read_from_bytes(&answer).unwrap().next;
+    let waiting = [watch(from), watch(from)];
+    let held = device.device_io_control(ioctl::LIST_HELD, list.as_bytes(), 8192).unwrap();
+    for held in held[size_of::<ListHeader>()..].chunks_exact(size_of::<HeldEntry>()) {
+        let operation = HeldEntry::read_from_bytes(held).unwrap().operation;
+        let verdict = if operation % 2 == 0 { Verdict::Permit } else { Verdict::Block };
+        let answer = AnswerRequest { protocol: postern_protocol::VERSION, verdict: verdict as u32, operation };
+        // Its time may be up by now.
+        let _ = device.device_io_control(ioctl::ANSWER, answer.as_bytes(), 0);
+    }
+    for request in waiting {
+        request.cancel();
+        // It may have been answered just before.
+        let _ = request.wait();
+    }
+    // This one is cancelled by closing the handle.
+    drop(watch(from));
+}
+
+/// Loads the driver, uses it from four threads, and unloads it in the middle of that.
 fn scenario(seed: u64) -> Run {
     let _replay = Replay(seed);
     let mut schedule = Schedule::new(Config::default(), seed);
@@ -99,12 +141,20 @@ fn scenario(seed: u64) -> Run {
         move || {
             lab.wait_until(|| loaded.load(Ordering::Relaxed));
             if let Ok(device) = lab.open(DEVICE_PATH) {
-                let list = ListRequest { protocol: postern_protocol::VERSION, first: 0 };
-                for code in [ioctl::GET_VERSION, ioctl::LIST_CALLOUTS, ioctl::GET_STATISTICS] {
-                    device.device_io_control(code, list.as_bytes(), 8192).unwrap();
-                }
+                use_device(&device);
             }
             asked.store(true, Ordering::Relaxed);
+        }
+    });
+    schedule.spawn("BFE", {
+        let (lab, loaded) = (lab.clone(), loaded.clone());
+        move || {
+            lab.wait_until(|| loaded.load(Ordering::Relaxed));
+            // In half of the schedules BFE goes away and comes back while the driver is there, or leaves.
+            if seed % 2 == 0 {
+                lab.set_bfe_running(false);
+                lab.set_bfe_running(true);
+            }
         }
     });
     schedule.spawn("unloader", {

@@ -8,6 +8,7 @@ mod holding;
 mod leaving;
 mod parking;
 mod requests;
+mod schedules;
 mod starting;
 mod support;
 mod verdicts;

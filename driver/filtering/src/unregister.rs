@@ -10,8 +10,8 @@ use postern_core::unregister::{Next, Unregister};
 use wdk_sys::ntddk::{KeInitializeEvent, KeSetEvent};
 use wdk_sys::{_EVENT_TYPE, DEVICE_OBJECT, KEVENT};
 
-use crate::lock;
 use crate::work_item::{self, WorkItem};
+use crate::{flows, lock};
 
 pub struct FilterEngine<'a> {
     /// For attempts on a system thread; allocated at the start, so that leaving needs no memory.
@@ -38,7 +38,8 @@ impl Unregister for FilterEngine<'_> {
     }
 
     fn remove_flow_contexts(&mut self, _callout_id: u32) {
-        // This driver associates no context with a flow, so busy means a classify in progress, which ends by itself.
+        // They were removed before, so busy mostly means a classify in progress, which ends by itself.
+        flows::leave();
     }
 
     fn wait(&mut self, milliseconds: u32) {

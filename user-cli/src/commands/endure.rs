@@ -3,9 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use clap::{Args, Parser};
+use postern_lab::QUARANTINED;
+use postern_protocol::ioctl::{self, AnswerRequest, HeldEntry, ListHeader, ListRequest, WatchHeader, WatchRequest};
 use serde::Serialize;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::driver::{Model, image_bytes, service_name};
 use super::lab::describe_violations;
@@ -19,8 +23,8 @@ use crate::filter::spec::Spec;
 use crate::lab::engine::LabEngine;
 use crate::lab::host::{Bfe, Host, Settings};
 use crate::lab::message::{Fault, Occurrences};
-use crate::lab::status::{Unloaded, Violation};
-use crate::output::{ProgressLine, count};
+use crate::lab::status::Violation;
+use crate::output::{ProgressLine, bytes, count};
 use crate::replay::Connection;
 use crate::status;
 
@@ -31,7 +35,9 @@ use crate::status;
   postern endure --image build/other.sys --json
 
 It runs in a lab of its own, in this process. Traffic never stops: it goes on while the driver is loaded and unloaded, and
-afterwards. Exit code 5 if any round left anything behind, or there was a late call.")]
+afterwards; flows outlive the driver, operations are held, answered, run out of time or wait when it leaves, and handles with
+requests that wait come and go. Exit code 5 if any round left anything behind, there was a late call, or the process's memory
+grows.")]
 pub struct Arguments {
     /// How often the driver is loaded and unloaded
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
@@ -68,6 +74,9 @@ struct Summary {
     complete_receipts: u32,
     threads: u16,
     connections: u64,
+    /// Held operations that were answered; the others ran out of time, or were waiting when the driver left.
+    answered: u64,
+    memory: Memory,
     load: Times,
     unload: Times,
     seconds: f64,
@@ -76,6 +85,31 @@ struct Summary {
     /// Why it ended early.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<String>,
+}
+
+/// Bytes of memory that the process has in use.
+#[derive(Serialize)]
+struct Memory {
+    /// After half of the rounds: tables and logs have the size that they keep.
+    warm: u64,
+    end: u64,
+    /// By so much it may grow.
+    tolerated: u64,
+}
+
+/// Allocators keep some; and the lab keeps what unloaded images were, of which it may not have as many as it keeps after half of the
+/// rounds.
+fn tolerated_growth(rounds: u32, image: usize) -> u64 {
+    const ALLOCATORS: u64 = 16 << 20;
+    let kept_later = QUARANTINED.saturating_sub(rounds as usize / 2);
+    // Mapped, and its details.
+    ALLOCATORS + (kept_later * 2 * image) as u64
+}
+
+impl Memory {
+    fn has_grown(&self) -> bool {
+        self.end > self.warm + self.tolerated
+    }
 }
 
 /// Milliseconds.
@@ -114,10 +148,13 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
         let mut ended = None;
         for round in 0..arguments.rounds {
             let injected = if arguments.inject_statuses { inject(&host, round) } else { Ok(()) };
-            if let Err(failure) = injected.and_then(|()| rounds.run(&host, &service, &image)) {
+            if let Err(failure) = injected.and_then(|()| rounds.run(&host, &service, &image, round)) {
                 ended = Some(format!("round {}: {}", round + 1, failure.message));
                 refused = (round == 0 && failure.exit == Exit::Failed).then_some(failure);
                 break;
+            }
+            if round == arguments.rounds / 2 {
+                rounds.warm = resident().unwrap_or_default();
             }
             line.show(|| format!("round {} of {}", round + 1, arguments.rounds));
         }
@@ -132,36 +169,91 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
 
     let summary = Summary {
         rounds: rounds.unloads.len() as u32,
-        clean: rounds.unloads.iter().filter(|unloaded| unloaded.is_clean()).count() as u32,
-        complete_receipts: rounds.unloads.iter().filter(|unloaded| unloaded.has_complete_receipt()).count() as u32,
+        clean: rounds.clean,
+        complete_receipts: rounds.complete_receipts,
         threads: arguments.threads,
         connections: connections.load(Ordering::Relaxed),
+        answered: rounds.answered,
+        memory: Memory {
+            warm: rounds.warm,
+            end: resident().unwrap_or_default(),
+            tolerated: tolerated_growth(arguments.rounds, image.len()),
+        },
         load: Times::new(rounds.loads),
-        unload: Times::new(rounds.unloads.iter().map(|unloaded| unloaded.milliseconds).collect()),
+        unload: Times::new(rounds.unloads),
         seconds: begun.elapsed().as_secs_f64(),
         violations: host.violations(),
         ended,
     };
     context.output.print(&summary, describe)?;
-    let clean = summary.clean == arguments.rounds && summary.violations.is_empty();
+    let clean = summary.clean == arguments.rounds && summary.violations.is_empty() && !summary.memory.has_grown();
     Ok(if clean { Exit::Success } else { Exit::LeftBehind })
 }
 
 #[derive(Default)]
 struct Rounds {
+    /// Milliseconds.
     loads: Vec<f64>,
-    unloads: Vec<Unloaded>,
+    unloads: Vec<f64>,
+    clean: u32,
+    complete_receipts: u32,
+    /// Held operations that were answered.
+    answered: u64,
+    /// The process's memory after half of the rounds.
+    warm: u64,
 }
 
+/// In so many rounds there is one that lasts until held operations run out of time.
+const PATIENT: u32 = 1000;
+
 impl Rounds {
-    fn run(&mut self, host: &Host, service: &str, image: &[u8]) -> Result<()> {
+    fn run(&mut self, host: &Host, service: &str, image: &[u8], round: u32) -> Result<()> {
         let driver = host.load(service, image)?;
         self.loads.extend(driver.load_milliseconds);
         // Long enough that every thread has sent something through its callouts.
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        self.unloads.push(host.unload(service)?);
+        let milliseconds = if round % PATIENT == PATIENT - 1 { 1200 } else { 1 };
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        self.answered += watch_and_answer(host);
+        let unloaded = host.unload(service)?;
+        self.clean += u32::from(unloaded.is_clean());
+        self.complete_receipts += u32::from(unloaded.has_complete_receipt());
+        self.unloads.push(unloaded.milliseconds);
         Ok(())
     }
+}
+
+/// Watches through one handle while the operations that wait are answered through another, half of them with a permit. Then both are
+/// closed, with a request that waits for events. Returns how many were answered; another driver has no such device.
+fn watch_and_answer(host: &Host) -> u64 {
+    const VERSION: u32 = postern_protocol::VERSION;
+    const OUTPUT: usize = 4096;
+    let (Some(watcher), Some(device)) = (host.open_device(), host.open_device()) else { return 0 };
+    let watch = WatchRequest { protocol: VERSION, reserved: 0, from: ioctl::WATCH_FROM_NOW };
+    let Ok(first) = watcher.device_io_control(ioctl::WATCH, watch.as_bytes(), OUTPUT) else { return 0 };
+    let from = WatchHeader::read_from_prefix(&first).map_or(watch.from, |(header, _)| header.next);
+    let watch = WatchRequest { from, ..watch };
+    let parked = watcher.begin_device_io_control(ioctl::WATCH, watch.as_bytes(), OUTPUT);
+    let list = ListRequest { protocol: VERSION, first: 0 };
+    let held = device.device_io_control(ioctl::LIST_HELD, list.as_bytes(), OUTPUT).unwrap_or_default();
+    let entries = ListHeader::read_from_prefix(&held).map_or(&[][..], |(_, entries)| entries);
+    let mut answered = 0;
+    for (number, entry) in entries.chunks_exact(size_of::<HeldEntry>()).enumerate() {
+        let Ok(entry) = HeldEntry::read_from_bytes(entry) else { continue };
+        let verdict = if number % 2 == 0 { ioctl::Verdict::Permit } else { ioctl::Verdict::Block } as u32;
+        let answer = AnswerRequest { protocol: VERSION, verdict, operation: entry.operation };
+        answered += u64::from(device.device_io_control(ioctl::ANSWER, answer.as_bytes(), 0).is_ok());
+    }
+    // The request is cancelled by the close, if it has not been answered.
+    drop(watcher);
+    drop(parked);
+    answered
+}
+
+/// Bytes of memory that this process has in use.
+fn resident() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
 }
 
 /// Filters that ask each of the driver's callouts.
@@ -175,6 +267,8 @@ fn add_filters(host: &Host) -> Result<()> {
     for line in [
         "--layer connect --action callout-inspect",
         "--layer connect --action callout-block --remote-port 1000-1999",
+        "--layer connect --action callout-hold --hold-for 1 --remote-port 2000-2015",
+        "--layer accept --action callout-hold --hold-for 1 --otherwise permit --remote-port 2016-2031",
         "--layer accept --action callout-permit",
         "--layer inbound-transport --action callout-inspect",
         "--layer outbound-transport --action callout-block --remote-port 3000-3999",
@@ -230,14 +324,19 @@ fn traffic(host: &Host, number: u16, stop: &AtomicBool, connections: &AtomicU64)
 fn describe(summary: &Summary) -> String {
     let mut text = format!(
         "{} rounds, {} clean, {} complete receipts\n\
-         {} connections from {} threads meanwhile, {:.1} s\n\
+         {} connections from {} threads meanwhile, {} held operations answered, {:.1} s\n\
+         memory {} after half of the rounds, {} at the end; {} more are tolerated\n\
          load {:.2} ms (longest {:.2}), unload {:.2} ms (longest {:.2})\n",
         count(summary.rounds.into()),
         count(summary.clean.into()),
         count(summary.complete_receipts.into()),
         count(summary.connections),
         summary.threads,
+        count(summary.answered),
         summary.seconds,
+        bytes(summary.memory.warm),
+        bytes(summary.memory.end),
+        bytes(summary.memory.tolerated),
         summary.load.median,
         summary.load.longest,
         summary.unload.median,

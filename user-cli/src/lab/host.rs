@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use postern_engine::objects::{Filter, Session};
 use postern_engine::{Decision, SessionId, layers};
 use postern_lab::{
-    Config, DriverInfo, EngineError, ImageError, Lab, LoadError, Outcome, Traffic, UnloadError, UnloadReport,
+    Config, DriverInfo, EngineError, File, ImageError, Lab, LoadError, Outcome, Traffic, UnloadError, UnloadReport,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -348,6 +348,11 @@ impl Host {
         given_up: impl FnMut() -> bool,
     ) -> Result<Vec<u8>, Refusal> {
         self.handles.control(handle, code, input, output_length, given_up)
+    }
+
+    /// Opens the device of the Postern driver in this process.
+    pub fn open_device(&self) -> Option<File> {
+        self.lab.open(postern_protocol::DEVICE_PATH).ok()
     }
 
     /// A source of made-up connections, for one thread.
