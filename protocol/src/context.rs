@@ -12,6 +12,8 @@ bitflags! {
         const ABSORB = 1 << 0;
         /// An operation that is held is permitted when nobody has answered in time; without this it is blocked.
         const OTHERWISE_PERMIT = 1 << 1;
+        /// A TCP packet that is blocked where a connection would be accepted is answered with a reset.
+        const REJECT = 1 << 2;
         /// For how many seconds an operation is held: [`FilterContext::hold_seconds`].
         const HOLD_SECONDS = 0xFFFF << 16;
     }
@@ -69,7 +71,7 @@ mod tests {
         let hold = FilterContext::OTHERWISE_PERMIT.with_hold_seconds(90);
         assert_eq!(hold.hold_seconds(), 90);
         assert_eq!(FilterContext::empty().hold_seconds(), FilterContext::DEFAULT_HOLD_SECONDS);
-        for context in [FilterContext::empty(), FilterContext::ABSORB, hold] {
+        for context in [FilterContext::empty(), FilterContext::ABSORB, FilterContext::REJECT, hold] {
             assert_eq!(FilterContext::from_raw(context.to_raw()), Some(context));
         }
     }
@@ -84,7 +86,8 @@ mod tests {
         let next_version = (FilterContext::VERSION + 1) << 56;
         let unknown_bit = FilterContext::empty().to_raw() | 1 << 40;
         let kernel_pointer = 0xffff_8000_1234_5678;
-        for raw in [next_version, unknown_bit, kernel_pointer, 1] {
+        let unversioned = FilterContext::REJECT.bits();
+        for raw in [next_version, unknown_bit, kernel_pointer, 1, unversioned] {
             assert_eq!(FilterContext::from_raw(raw), None, "{raw:#x}");
         }
     }

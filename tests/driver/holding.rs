@@ -74,14 +74,6 @@ fn answer(lab: &Lab, operation: u64, verdict: Verdict) -> Result<(), u32> {
     device.device_io_control(ioctl::ANSWER, request.as_bytes(), 0).map(drop).map_err(|status| status.0 as u32)
 }
 
-/// The line of the receipt for `what`, its two numbers only.
-fn receipt(lab: &Lab, what: &str) -> (u64, u64) {
-    let log = lab.debug_log();
-    let line = log.iter().rfind(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what} in {log:#?}"));
-    let mut numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
-    (numbers.next().unwrap(), numbers.next().unwrap())
-}
-
 #[test]
 fn an_answer_decides_an_operation_at_every_layer_that_holds() {
     for layer in Role::Hold.layers() {

@@ -232,7 +232,7 @@ fn the_receipt_lists_what_was_begun_and_ended() {
         "postern: receipt: flows: 1 begun = 1 ended",
         "postern: receipt: threads: 1 started = 1 ended",
         "postern: receipt: timers: 1 started = 1 stopped",
-        "postern: receipt: injection handles: 1 created = 1 destroyed",
+        "postern: receipt: injection handles: 3 created = 3 destroyed",
         "postern: receipt: memory: 4 allocated = 4 freed",
     ] {
         assert!(log.contains(line), "no {line:?} in\n{log}");

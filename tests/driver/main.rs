@@ -9,6 +9,7 @@ mod flows;
 mod holding;
 mod leaving;
 mod parking;
+mod rejecting;
 mod requests;
 mod schedules;
 mod starting;

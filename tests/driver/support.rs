@@ -56,6 +56,14 @@ pub fn receipts(lab: &Lab) -> usize {
     lab.debug_log().iter().filter(|line| **line == complete).count()
 }
 
+/// The line of the receipt for `what`, its two numbers only.
+pub fn receipt(lab: &Lab, what: &str) -> (u64, u64) {
+    let log = lab.debug_log();
+    let line = log.iter().rfind(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what} in {log:#?}"));
+    let mut numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
 /// Asserts that nobody broke a contract, and that nothing of the driver is left in the engine.
 pub fn assert_clean(lab: &Lab) {
     let violations = lab.violations();

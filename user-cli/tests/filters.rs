@@ -232,6 +232,13 @@ fn mistakes_on_the_command_line_are_explained_before_a_lab_is_asked() {
         ),
         (&["--layer", "connect", "--action", "callout-inspect", "--fail-closed"], "--fail-closed means nothing"),
         (&["--layer", "connect", "--action", "block", "--silent"], "--silent means nothing"),
+        (&["--layer", "accept", "--action", "block", "--reject"], "--reject means nothing with --action block"),
+        (&["--layer", "accept", "--action", "callout-hold", "--reject"], "--reject means nothing"),
+        (
+            &["--layer", "connect", "--action", "callout-block", "--reject"],
+            "--reject means nothing at layer ALE_AUTH_CONNECT_V4",
+        ),
+        (&["--layer", "accept", "--action", "callout-block", "--reject", "--silent"], "contradict each other"),
         (&["--layer", "stream", "--action", "callout-block"], "the driver has no block callout at layer STREAM_V4"),
         (
             &["--layer", "inbound-transport", "--action", "callout-hold"],
@@ -298,6 +305,20 @@ fn a_silent_block_says_so_in_the_filters_context() {
     lab.run(&["filter", "remove", "--all"]);
     add(&lab, &[&block[..], &["--silent"]].concat());
     assert_eq!(context(&lab), Some(FilterContext::ABSORB));
+}
+
+#[test]
+fn a_block_that_rejects_says_so() {
+    let lab = Lab::started();
+    let block = ["--layer", "accept", "--family", "v4", "--action", "callout-block"];
+    assert_eq!(add(&lab, &block)[0].get("reject"), None);
+    assert!(!lab.ok(&["filter", "list"]).contains("reset"));
+    lab.ok(&["filter", "remove", "--all"]);
+    assert_eq!(add(&lab, &[&block[..], &["--reject"]].concat())[0]["reject"], json!(true));
+    assert_eq!(context(&lab), Some(FilterContext::REJECT));
+    let list = lab.ok(&["filter", "list"]);
+    assert!(list.contains("callout-block with a reset"), "{list}");
+    assert!(lab.ok(&["state"]).contains("callout-block with a reset"));
 }
 
 #[test]

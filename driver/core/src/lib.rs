@@ -1,6 +1,6 @@
 //! What the Postern driver decides without calling Windows: the gate through which all work enters, the ledger that is
 //! walked to leave, the loop that unregisters a callout, the flows that are counted, the operations that are held, the
-//! events that are watched, verdicts, and the answers to requests.
+//! events that are watched, verdicts, the resets that refuse a connection, and the answers to requests.
 //!
 //! No Windows type and no allocation is in here, so that tests on any machine can reach every path.
 #![no_std]
@@ -17,6 +17,7 @@ pub mod held;
 pub mod ledger;
 pub mod receipt;
 pub mod request;
+pub mod reset;
 pub mod status;
 #[cfg(not(loom))]
 mod sync;

@@ -35,12 +35,14 @@ pub struct Answer {
     pub clear_right: bool,
     /// Drop the packet silently.
     pub absorb: bool,
+    /// Answer the packet with a reset, where connections are accepted.
+    pub reject: bool,
     /// The callout did what its role says.
     pub acted: bool,
 }
 
 impl Answer {
-    const LEAVE_ALONE: Answer = Answer { action: None, clear_right: false, absorb: false, acted: false };
+    const LEAVE_ALONE: Answer = Answer { action: None, clear_right: false, absorb: false, reject: false, acted: false };
 }
 
 /// The answer of a callout that is in service.
@@ -58,14 +60,18 @@ pub fn in_service(role: Role, question: Question) -> Answer {
                 action: Some(Action::Block),
                 clear_right: true,
                 absorb: context.contains(FilterContext::ABSORB),
+                reject: context.contains(FilterContext::REJECT),
                 acted: true,
             },
             None => out_of_service(role, question),
         },
         Role::Permit => match FilterContext::from_raw(question.context) {
-            Some(_) => {
-                Answer { action: Some(Action::Permit), clear_right: question.clear_right, absorb: false, acted: true }
-            }
+            Some(_) => Answer {
+                action: Some(Action::Permit),
+                clear_right: question.clear_right,
+                acted: true,
+                ..Answer::LEAVE_ALONE
+            },
             None => out_of_service(role, question),
         },
         Role::Hold => match FilterContext::from_raw(question.context) {
@@ -91,7 +97,7 @@ pub fn out_of_service(role: Role, question: Question) -> Answer {
         Role::Block | Role::Permit | Role::Hold => Action::Block,
     };
     match question.may_write {
-        true => Answer { action: Some(action), clear_right: action == Action::Block, absorb: false, acted: false },
+        true => Answer { action: Some(action), clear_right: action == Action::Block, ..Answer::LEAVE_ALONE },
         false => Answer::LEAVE_ALONE,
     }
 }
@@ -142,6 +148,16 @@ mod tests {
         assert!(!in_service(Role::Block, ORDINARY).absorb);
         let context = FilterContext::ABSORB.to_raw();
         assert!(in_service(Role::Block, Question { context, ..ORDINARY }).absorb);
+    }
+
+    #[test]
+    fn a_block_rejects_if_the_context_says_so() {
+        let question = Question { context: FilterContext::REJECT.to_raw(), ..ORDINARY };
+        assert!(in_service(Role::Block, question).reject);
+        assert!(!in_service(Role::Block, ORDINARY).reject);
+        assert!(!in_service(Role::Block, Question { may_write: false, ..question }).reject);
+        assert!(!in_service(Role::Permit, question).reject);
+        assert!(!out_of_service(Role::Block, question).reject);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use postern_protocol::callout::{COUNT, Callout, Layer, Role};
 
 use crate::endpoints::Fields;
 use crate::shared::{self, acted, passed_over};
-use crate::{events, flows, hold};
+use crate::{events, flows, hold, injection, reject};
 
 callback! {
     /// `classifyFn` of the callout at `INDEX`. IRQL: at most DISPATCH_LEVEL.
@@ -59,6 +59,10 @@ callback! {
             // SAFETY: the layer data are the engine's for this call, which has not returned.
             unsafe { count(callout.layer, fields, values, metadata, layer_data, flow_context) };
         }
+        if const { rejects(Callout::at(INDEX)) } && answer.reject {
+            // SAFETY: values, metadata and data are the engine's for this call, which has not returned.
+            unsafe { reject::reject(values, metadata, layer_data) };
+        }
         write(out, answer);
         if const { tells(Callout::at(INDEX)) } && events::is_watched() {
             events::verdict(INDEX, answer, filter.filterId, fields, values, metadata);
@@ -71,6 +75,12 @@ callback! {
 /// they do at the other layers is counting.
 const fn tells(callout: Callout) -> bool {
     !matches!(callout.role, Role::Monitor) || (callout.layer as usize) < Role::Hold.layers().len()
+}
+
+/// Whether the callout answers what it blocks, if its filter says so.
+const fn rejects(callout: Callout) -> bool {
+    matches!(callout.role, Role::Block)
+        && matches!(callout.layer, Layer::AleAuthRecvAcceptV4 | Layer::AleAuthRecvAcceptV6)
 }
 
 /// What a monitor does beside looking: it counts flows.
@@ -96,6 +106,12 @@ unsafe fn count(
             unsafe { flows::packet(ticket, Direction::Inbound, metadata, layer_data) }
         }
         Layer::OutboundTransportV4 | Layer::OutboundTransportV6 => {
+            let family = if matches!(layer, Layer::OutboundTransportV4) { AF_INET } else { AF_INET6 };
+            // A reset is no packet of the flow that it ends.
+            // SAFETY: the caller's promise.
+            if unsafe { injection::was_sent(layer_data.cast(), family) } {
+                return;
+            }
             // SAFETY: the caller's promise.
             unsafe { flows::packet(ticket, Direction::Outbound, metadata, layer_data) }
         }

@@ -77,7 +77,7 @@ pub unsafe fn classify(
     // At these layers the data are a list of net buffers, or none.
     let list = layer_data.cast::<NET_BUFFER_LIST>();
     // SAFETY: the caller's promise.
-    if unsafe { injection::is_ours(list) } {
+    if unsafe { injection::is_ours(list, family(&endpoints)) } {
         return decided(Verdict::Permit, question);
     }
     // The next packet of the same operation, while its first waits: its sender sends it again.
@@ -106,7 +106,8 @@ pub unsafe fn classify(
 }
 
 /// "FwpsPendOperation0 function": what classifyFn answers for an operation that it has put off.
-const PUT_OFF: Answer = Answer { action: Some(Action::Block), clear_right: true, absorb: true, acted: true };
+const PUT_OFF: Answer =
+    Answer { action: Some(Action::Block), clear_right: true, absorb: true, reject: false, acted: true };
 
 fn decided(verdict: Verdict, question: Question) -> Answer {
     verdict::in_service(if verdict == Verdict::Permit { Role::Permit } else { Role::Block }, question)

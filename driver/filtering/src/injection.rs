@@ -1,4 +1,4 @@
-//! Injecting packets that were held, and knowing them when they come by again.
+//! Injecting packets, those that were held and resets, and knowing them when they come by again.
 //!
 //! What covers the last instructions of the completion function: destroying the injection handle, which waits until every
 //! injection has completed ("FwpsInjectionHandleDestroy0 function").
@@ -6,12 +6,15 @@
 use core::ffi::c_void;
 use core::mem::ManuallyDrop;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use fwps::callback;
 use fwps::injection::{Arrival, Departure, InjectionHandle, InjectionState};
 use fwps::packet::{Packet, PacketPool};
-use fwps::sys::{AF_UNSPEC, BOOLEAN, FWPS_INJECTION_TYPE_TRANSPORT, NET_BUFFER_LIST, NTSTATUS};
+use fwps::sys::{
+    ADDRESS_FAMILY, AF_INET, AF_INET6, AF_UNSPEC, BOOLEAN, FWPS_INJECTION_TYPE_NETWORK, FWPS_INJECTION_TYPE_TRANSPORT,
+    NET_BUFFER_LIST, NTSTATUS,
+};
 
 use crate::log::failed;
 use crate::shared::Tally;
@@ -21,13 +24,28 @@ pub static HANDLES: Tally = Tally::new();
 /// Packets that were injected, and whose injection has completed.
 pub static PACKETS: Tally = Tally::new();
 
-static TRANSPORT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+/// The handles. Those of the network layer are for one IP version each ("FwpsInjectionHandleCreate0 function").
+const KINDS: [(ADDRESS_FAMILY, u32); 3] = [
+    (AF_UNSPEC, FWPS_INJECTION_TYPE_TRANSPORT),
+    (AF_INET, FWPS_INJECTION_TYPE_NETWORK),
+    (AF_INET6, FWPS_INJECTION_TYPE_NETWORK),
+];
+const TRANSPORT: usize = 0;
+
+const fn network(family: ADDRESS_FAMILY) -> usize {
+    if family == AF_INET { 1 } else { 2 }
+}
+
+static OPEN: [AtomicPtr<c_void>; KINDS.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; KINDS.len()];
 static POOL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// Whether anything was sent at the network layer: until then no packet need be asked whether it is one of those.
+static HAS_SENT: AtomicBool = AtomicBool::new(false);
 
 /// What injecting takes. [`Injection::stop`] ends it; dropping it afterwards frees the pool.
 #[must_use = "an injection handle that is forgotten calls into an image that may be gone"]
 pub struct Injection {
-    transport: InjectionHandle,
+    handles: [Option<InjectionHandle>; KINDS.len()],
     #[expect(dead_code, reason = "freed with the value")]
     pool: PacketPool,
 }
@@ -36,23 +54,36 @@ impl Injection {
     /// IRQL: PASSIVE_LEVEL. `STATUS_FWP_TCPIP_NOT_READY` while the system starts.
     pub fn start() -> Result<Self, NTSTATUS> {
         let pool = PacketPool::new().map_err(|status| failed("allocating a pool of packets", status))?;
-        let transport = InjectionHandle::new(AF_UNSPEC, FWPS_INJECTION_TYPE_TRANSPORT)
-            .map_err(|status| failed("creating an injection handle", status))?;
-        HANDLES.begin();
         POOL.store(pool.as_raw(), Ordering::Release);
-        TRANSPORT.store(transport.as_raw(), Ordering::Release);
-        Ok(Injection { transport, pool })
+        let mut injection = Injection { handles: [const { None }; KINDS.len()], pool };
+        for ((family, types), (handle, open)) in KINDS.into_iter().zip(injection.handles.iter_mut().zip(&OPEN)) {
+            match InjectionHandle::new(family, types) {
+                Ok(created) => {
+                    HANDLES.begin();
+                    open.store(created.as_raw(), Ordering::Release);
+                    *handle = Some(created);
+                }
+                Err(status) => {
+                    injection.stop();
+                    return Err(failed("creating an injection handle", status));
+                }
+            }
+        }
+        Ok(injection)
     }
 
     /// Waits until every injection has completed. Nobody may inject, or hold a packet, any more. IRQL: PASSIVE_LEVEL.
     pub fn stop(&mut self) {
-        TRANSPORT.store(ptr::null_mut(), Ordering::Release);
         POOL.store(ptr::null_mut(), Ordering::Release);
-        while let Err(status) = self.transport.destroy() {
-            failed("destroying an injection handle", status);
-            pause(100);
+        for (handle, open) in self.handles.iter_mut().zip(&OPEN).rev() {
+            open.store(ptr::null_mut(), Ordering::Release);
+            let Some(mut handle) = handle.take() else { continue };
+            while let Err(status) = handle.destroy() {
+                failed("destroying an injection handle", status);
+                pause(100);
+            }
+            HANDLES.end();
         }
-        HANDLES.end();
     }
 }
 
@@ -62,9 +93,9 @@ pub fn pool() -> Option<ManuallyDrop<PacketPool>> {
     unsafe { PacketPool::from_raw(POOL.load(Ordering::Acquire)) }
 }
 
-fn transport() -> Option<ManuallyDrop<InjectionHandle>> {
+fn handle(kind: usize) -> Option<ManuallyDrop<InjectionHandle>> {
     // SAFETY: the number is a handle's; the order of the ledger has it outlive what uses it.
-    unsafe { InjectionHandle::from_raw(TRANSPORT.load(Ordering::Acquire)) }
+    unsafe { InjectionHandle::from_raw(OPEN[kind].load(Ordering::Acquire)) }
 }
 
 /// Whether a packet is one that we have injected: it is permitted, or it would be held for ever. IRQL: at most DISPATCH_LEVEL.
@@ -73,13 +104,36 @@ fn transport() -> Option<ManuallyDrop<InjectionHandle>> {
 ///
 /// `list` is NULL, or the layer data that the engine passed to a classifyFn, at a layer whose data is a list of net buffers, which
 /// has not returned.
-pub unsafe fn is_ours(list: *const NET_BUFFER_LIST) -> bool {
-    let Some(transport) = transport() else { return false };
+pub unsafe fn is_ours(list: *const NET_BUFFER_LIST, family: ADDRESS_FAMILY) -> bool {
+    // SAFETY: the caller's promise.
+    if unsafe { is_from(TRANSPORT, list) } {
+        return true;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { was_sent(list, family) }
+}
+
+/// Whether a packet is one that [`send`] has sent. IRQL: at most DISPATCH_LEVEL.
+///
+/// # Safety
+///
+/// As [`is_ours`].
+#[inline(always)]
+pub unsafe fn was_sent(list: *const NET_BUFFER_LIST, family: ADDRESS_FAMILY) -> bool {
+    // SAFETY: the caller's promise.
+    HAS_SENT.load(Ordering::Relaxed) && unsafe { is_from(network(family), list) }
+}
+
+/// # Safety
+///
+/// As [`is_ours`].
+unsafe fn is_from(kind: usize, list: *const NET_BUFFER_LIST) -> bool {
+    let Some(handle) = handle(kind) else { return false };
     if list.is_null() {
         return false;
     }
     // SAFETY: the caller's promise.
-    matches!(unsafe { transport.state_of(list) }, InjectionState::BySelf | InjectionState::PreviouslyBySelf)
+    matches!(unsafe { handle.state_of(list) }, InjectionState::BySelf | InjectionState::PreviouslyBySelf)
 }
 
 /// The way that a held packet goes on.
@@ -91,16 +145,27 @@ pub enum Way {
 
 /// Lets a packet go on its way. IRQL: at most DISPATCH_LEVEL, never from a classifyFn.
 pub fn inject(packet: Packet, way: Way) {
-    let Some(transport) = transport() else { return };
-    let result = match way {
+    let Some(transport) = handle(TRANSPORT) else { return };
+    report(match way {
         // SAFETY: the completion function takes a packet, and stays valid until the handle was destroyed.
         Way::In(arrival) => unsafe { transport.receive_transport(packet, arrival, completed) },
         // SAFETY: as above.
         Way::Out(departure) => unsafe { transport.send_transport(packet, departure, completed) },
-    };
+    });
+}
+
+/// Sends a packet that begins with its IP header. IRQL: at most DISPATCH_LEVEL.
+pub fn send(packet: Packet, family: ADDRESS_FAMILY, compartment: u32) {
+    let Some(network) = handle(network(family)) else { return };
+    HAS_SENT.store(true, Ordering::Relaxed);
+    // SAFETY: the completion function takes a packet, and stays valid until the handle was destroyed.
+    report(unsafe { network.send_network(packet, compartment, completed) });
+}
+
+fn report(result: Result<(), (Packet, NTSTATUS)>) {
     match result {
         Ok(()) => PACKETS.begin(),
-        // Who sent it sends it again; dropping it frees it.
+        // Whoever it was from or for tries again; dropping it frees it.
         Err((_packet, status)) => {
             failed("injecting a packet", status);
         }

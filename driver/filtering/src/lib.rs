@@ -23,6 +23,7 @@ mod image;
 mod injection;
 mod lock;
 mod policy;
+mod reject;
 mod shared;
 mod spin_lock;
 mod stay;

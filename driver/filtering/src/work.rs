@@ -1,4 +1,5 @@
-//! What the worker thread does: it answers requests that wait for events, and takes the verdicts of operations whose time is up.
+//! What the worker thread does: it answers requests that wait for events, and takes the verdicts of operations whose time is up, and sends
+//! resets.
 
 use fwps::sys::NTSTATUS;
 
@@ -8,7 +9,7 @@ use crate::shared;
 use crate::spin_lock::SpinLock;
 use crate::stay::AnswerParked;
 use crate::worker::{StartedWorker, Worker};
-use crate::{control, hold};
+use crate::{control, hold, reject};
 
 /// Goes once through a shell's parked requests: see [`crate::Shell::serve_parked`].
 type Serve = fn(&mut AnswerParked<'_>);
@@ -37,6 +38,7 @@ fn work() {
     // Behind the closed gate the walk out ends what waits.
     if let Some(pass) = shared::gate().enter(shared::processor()) {
         hold::expire();
+        reject::send();
         pass.leave(gate::DROPPED);
     }
     let serve = *SERVE.lock();

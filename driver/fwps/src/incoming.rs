@@ -115,6 +115,7 @@ impl<'a> Metadata<'a> {
         completion_handle: HANDLE = FWPS_METADATA_FIELD_COMPLETION_HANDLE, completionHandle;
         transport_endpoint: u64 = FWPS_METADATA_FIELD_TRANSPORT_ENDPOINT_HANDLE, transportEndpointHandle;
         compartment: u32 = FWPS_METADATA_FIELD_COMPARTMENT_ID, compartmentId;
+        packet_direction: FWP_DIRECTION = FWPS_METADATA_FIELD_PACKET_DIRECTION, packetDirection;
         remote_scope: SCOPE_ID = FWPS_METADATA_FIELD_REMOTE_SCOPE_ID, remoteScopeId;
     }
 

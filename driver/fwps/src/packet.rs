@@ -223,13 +223,8 @@ impl Packet {
         // SAFETY: the caller's promise.
         let length = unsafe { (*buffer).DataLength };
         Packet::with(pool, length, arguments, |own| {
-            // SAFETY: the storage is as long as what is asked for.
-            let data = unsafe { NdisGetDataBuffer(buffer, length, own.as_mut_ptr().cast(), 1, 0) };
-            if !data.is_null() && data.cast() != own.as_mut_ptr() {
-                // SAFETY: the data are in one piece, this long, and the buffer's own.
-                unsafe { ptr::copy_nonoverlapping(data.cast::<u8>(), own.as_mut_ptr(), own.len()) };
-            }
-            !data.is_null()
+            // SAFETY: the caller's promise.
+            unsafe { copy_data(buffer, own) }
         })
     }
 
@@ -279,6 +274,43 @@ impl Drop for Packet {
         // SAFETY: the block came from ExAllocatePool2 with this tag, and nothing uses it after the MDL.
         unsafe { ExFreePoolWithTag(self.block.as_ptr().cast(), TAG) };
     }
+}
+
+/// Copies the first bytes of a packet that comes in, as many as it has and as there is room for: `headers` is as in
+/// [`Packet::copy_inbound`].
+///
+/// # Safety
+///
+/// As [`Packet::copy_inbound`].
+pub unsafe fn first_bytes(list: *mut NET_BUFFER_LIST, headers: u32, storage: &mut [u8]) -> Result<&[u8], NTSTATUS> {
+    // SAFETY: the caller's promise.
+    let buffer = unsafe { only_buffer(list) }?;
+    // No room is needed that is not there: the headers lie before the data.
+    // SAFETY: the caller's promise.
+    exactly_success(unsafe { NdisRetreatNetBufferDataStart(buffer, headers, 0, ptr::null_mut()) })?;
+    // SAFETY: the buffer is valid.
+    let length = storage.len().min(unsafe { (*buffer).DataLength } as usize);
+    let storage = &mut storage[..length];
+    // SAFETY: the buffer is valid.
+    let copied = unsafe { copy_data(buffer, storage) };
+    // SAFETY: undoes the retreat, for which nothing was allocated.
+    unsafe { NdisAdvanceNetBufferDataStart(buffer, headers, 0, ptr::null_mut()) };
+    if copied { Ok(storage) } else { Err(STATUS_INVALID_BUFFER_SIZE) }
+}
+
+/// Fills `own` with a packet's first bytes; false if it has not as many.
+///
+/// # Safety
+///
+/// `buffer` is valid.
+unsafe fn copy_data(buffer: *mut NET_BUFFER, own: &mut [u8]) -> bool {
+    // SAFETY: the storage is as long as what is asked for.
+    let data = unsafe { NdisGetDataBuffer(buffer, own.len() as u32, own.as_mut_ptr().cast(), 1, 0) };
+    if !data.is_null() && data.cast() != own.as_mut_ptr() {
+        // SAFETY: the data are in one piece, this long, and the buffer's own.
+        unsafe { ptr::copy_nonoverlapping(data.cast::<u8>(), own.as_mut_ptr(), own.len()) };
+    }
+    !data.is_null()
 }
 
 /// The net buffer of a list that is one packet. Several are not copied: an inbound list of several may not be injected at all ("Bug

@@ -123,6 +123,12 @@ impl Lab {
         self.kernel.injections.left()
     }
 
+    /// What images have sent through the network layer since this was last asked, from the IP header on: the last thousand packets that
+    /// nothing blocked.
+    pub fn take_sent(&self) -> Vec<Vec<u8>> {
+        self.kernel.fwp.injection.take_sent()
+    }
+
     /// Records, from now on, the calls by images of functions that can fail.
     pub fn record_calls(&self) {
         self.kernel.injections.record();

@@ -76,6 +76,7 @@ fn plan(held: &HeldView, verdict: Verdict, holds: Option<&Filter>) -> Result<(Sp
         hard: false,
         fail_closed: false,
         silent: false,
+        reject: false,
         hold_for: None,
         otherwise: None,
     };

@@ -27,6 +27,9 @@ pub struct View {
     /// How a callout-hold holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// Whether a callout-block answers with a reset.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub reject: bool,
     /// The callout's key, for an action that calls one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callout: Option<Uuid>,
@@ -65,6 +68,7 @@ impl View {
     pub fn action_text(&self) -> String {
         match &self.hold {
             Some(hold) => format!("{} {} s, then {}", self.action, hold.seconds, hold.otherwise),
+            None if self.reject => format!("{} with a reset", self.action),
             None => self.action.clone(),
         }
     }
@@ -78,6 +82,7 @@ impl View {
             layer: layer(&filter.layer),
             action: action(&filter.action),
             hold: Hold::of(filter),
+            reject: rejects(filter),
             callout: filter.action.callout(),
             conditions: conditions(&filter.conditions),
             weight: weight(filter.weight),
@@ -116,6 +121,12 @@ fn action(action: &Action) -> String {
         Some(callout) => format!("callout-{}", callout.role.name()),
         None => plain.to_owned(),
     }
+}
+
+/// Whether the driver answers what the filter blocks.
+fn rejects(filter: &Filter) -> bool {
+    ours(&filter.action).is_some_and(|callout| callout.role == Role::Block)
+        && FilterContext::from_raw(filter.raw_context).is_some_and(|context| context.contains(FilterContext::REJECT))
 }
 
 /// The callout of ours that an action calls.

@@ -87,6 +87,10 @@ pub struct Spec {
     #[arg(long)]
     pub silent: bool,
 
+    /// With callout-block at accept: answer a TCP packet with a reset, so that its sender learns at once that it is refused
+    #[arg(long)]
+    pub reject: bool,
+
     /// With callout-hold: for how long an answer is waited for [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
     pub hold_for: Option<u16>,
@@ -177,6 +181,13 @@ impl Spec {
         if self.silent && self.action != Verb::CalloutBlock {
             return Err(Failure::usage(format!("--silent means nothing with --action {}", self.action.name()))
                 .help("it goes with callout-block: the driver's callout can drop silently, the filter engine cannot"));
+        }
+        if self.reject && self.action != Verb::CalloutBlock {
+            return Err(Failure::usage(format!("--reject means nothing with --action {}", self.action.name()))
+                .help("it goes with callout-block: the driver's callout can answer, the filter engine cannot"));
+        }
+        if self.reject && self.silent {
+            return Err(Failure::usage("--reject and --silent contradict each other").help("give one of them"));
         }
         if self.name.as_deref() == Some("") {
             return Err(
@@ -276,6 +287,10 @@ impl Spec {
                 Some(callout)
             }
         };
+        if self.reject && !callout.is_some_and(|callout| ACCEPT.contains(&callout.layer)) {
+            return Err(Failure::usage(format!("--reject means nothing at layer {}", layer.name))
+                .help("a connection is refused where it would be accepted: at accept"));
+        }
         let action = match callout.map(|callout| (callout.role, Uuid::from_u128(callout.key()))) {
             None if self.action == Verb::Permit => Action::Permit,
             None => Action::Block,
@@ -288,6 +303,7 @@ impl Spec {
         flags.set(FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, self.action.decides_in_callout() && !self.fail_closed);
         let mut context = FilterContext::empty();
         context.set(FilterContext::ABSORB, self.silent);
+        context.set(FilterContext::REJECT, self.reject);
         context.set(FilterContext::OTHERWISE_PERMIT, self.otherwise == Some(Otherwise::Permit));
         let context = context.with_hold_seconds(self.hold_for.unwrap_or(0));
         Ok(Planned {
@@ -367,6 +383,10 @@ impl Spec {
         name
     }
 }
+
+/// Where a connection that arrives is authorised.
+const ACCEPT: [postern_protocol::Layer; 2] =
+    [postern_protocol::Layer::AleAuthRecvAcceptV4, postern_protocol::Layer::AleAuthRecvAcceptV6];
 
 fn version_name(version: Version) -> &'static str {
     match version {

@@ -19,7 +19,7 @@ use crate::export::{self, Export, exports};
 use crate::inject::faulted;
 use crate::irql::require_irql;
 use crate::kernel::{Kernel, lock, next_number};
-use crate::ndis::LabList;
+use crate::ndis::{self, LabList};
 use crate::nt::{DISPATCH_LEVEL, PASSIVE_LEVEL};
 use crate::ptr::{Ptr, field};
 use crate::report::{self, Finding, Kind};
@@ -57,6 +57,8 @@ const ALL_TYPES: u32 = FWPS_INJECTION_TYPE_STREAM
 pub(crate) struct Injection {
     handles: Mutex<BTreeMap<u64, Arc<Handle>>>,
     queue: Mutex<Queue>,
+    /// What has left through the network layer and was not taken yet, oldest first.
+    sent: Mutex<VecDeque<Vec<u8>>>,
     /// Signalled when a job has been queued.
     queued: Condition,
 }
@@ -132,6 +134,21 @@ impl Injection {
         thread::spawn(&kernel.clone(), "lab injection", move || carry(&kernel)).expect("the system refuses a thread");
     }
 
+    fn keep_sent(&self, packet: Vec<u8>) {
+        /// Packets that are kept if nobody takes them.
+        const MOST: usize = 1024;
+        let mut sent = lock(&self.sent);
+        if sent.len() == MOST {
+            sent.pop_front();
+        }
+        sent.push_back(packet);
+    }
+
+    /// What images have sent through the network layer since this was last asked.
+    pub fn take_sent(&self) -> Vec<Vec<u8>> {
+        core::mem::take(&mut *lock(&self.sent)).into()
+    }
+
     /// Whether nothing waits to be carried or classified again.
     pub fn is_idle(&self) -> bool {
         let queue = lock(&self.queue);
@@ -175,6 +192,9 @@ fn carry(kernel: &Arc<Kernel>) {
 impl Injected {
     fn carry(self, kernel: &Kernel) {
         let permitted = injected::classify(kernel, self.entry, self.list);
+        if permitted && self.entry == Entry::NetworkSend {
+            kernel.fwp.injection.keep_sent(ndis::bytes_of(self.list, u32::MAX));
+        }
         let result = if permitted { STATUS_SUCCESS } else { STATUS_DATA_NOT_ACCEPTED };
         field!(self.list, Status).write(result);
         let context = CallContext { what: "the completion function", object: &self.handle.name, at: self.entry.name() };
