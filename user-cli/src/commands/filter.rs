@@ -195,8 +195,8 @@ pub fn filter_table(views: &[View]) -> comfy_table::Table {
     let rows = views.iter().map(|view| {
         let conditions = if view.conditions.is_empty() { "everything".to_owned() } else { view.conditions.join("; ") };
         let action = match &view.action[..] {
-            "permit" | "callout-permit" => verdict(&view.action_text(), true),
-            "block" | "callout-block" => verdict(&view.action_text(), false),
+            "permit" | "callout-permit" => verdict(view.action_text(), true),
+            "block" | "callout-block" => verdict(view.action_text(), false),
             _ => Cell::new(view.action_text()),
         };
         [
