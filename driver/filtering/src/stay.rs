@@ -133,12 +133,12 @@ impl<S: Shell> Stay<S> {
         // SAFETY: the system calls DriverEntry once.
         let timer = unsafe { hold::TIMER.start() };
         self.enter(Acquired::Timer(timer))?;
-        let injection = Injection::start()?;
-        self.enter(Acquired::Injection(injection))?;
         // SAFETY: what uses the policy starts below.
         unsafe { policy::prepare() };
         self.enter(Acquired::EngineSession)?;
         self.subscribe(device, bfe_context)?;
+        let injection = Injection::start()?;
+        self.enter(Acquired::Injection(injection))?;
         self.enter(Acquired::NoCallouts)?;
         for index in 0..COUNT {
             self.register(device, index, unregister_context)?;
