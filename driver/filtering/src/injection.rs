@@ -17,6 +17,7 @@ use fwps::sys::{
 };
 
 use crate::log::failed;
+use crate::reject;
 use crate::shared::Tally;
 use crate::work_item::pause;
 
@@ -74,6 +75,7 @@ impl Injection {
 
     /// Waits until every injection has completed. Nobody may inject, or hold a packet, any more. IRQL: PASSIVE_LEVEL.
     pub fn stop(&mut self) {
+        reject::forget_all();
         POOL.store(ptr::null_mut(), Ordering::Release);
         for (handle, open) in self.handles.iter_mut().zip(&OPEN).rev() {
             open.store(ptr::null_mut(), Ordering::Release);

@@ -24,7 +24,7 @@ use crate::timer::{StartedTimer, TIMERS};
 use crate::unregister::FilterEngine;
 use crate::work_item::{self, WorkItem};
 use crate::worker::{StartedWorker, THREADS};
-use crate::{applications, classify, events, flows, hold, policy, reject, trace, work};
+use crate::{applications, classify, events, flows, hold, policy, trace, work};
 
 /// Answers a parked request: its input, its output buffer. `None`: there is nothing to answer yet.
 pub type AnswerParked<'a> = dyn FnMut(&[u8], &mut [u8]) -> Option<Result<usize, NTSTATUS>> + 'a;
@@ -220,10 +220,7 @@ struct Walk {
 
 fn release<S: Shell>(acquired: &mut Acquired<S>, walk: Option<Walk>) {
     match acquired {
-        Acquired::Gate => {
-            shared::gate().close_and_wait(|| work_item::pause(1));
-            reject::forget_all();
-        }
+        Acquired::Gate => shared::gate().close_and_wait(|| work_item::pause(1)),
         Acquired::Filters => policy::delete_filters(),
         Acquired::Held => hold::complete_all(),
         Acquired::Flows => flows::leave(),
