@@ -36,24 +36,31 @@ pub fn unload(lab: &Lab) {
 
 /// As [`unload`], where the driver's last look finds that many callouts that it took to be unregistered.
 pub fn unload_with_late_callouts(lab: &Lab, late: usize) {
-    let receipts = receipts(lab);
-    let late = late_callouts(lab) + late;
-    lab.unload(SERVICE).unwrap_or_else(|error| panic!("{error}\n{}", lab.debug_log().join("\n")));
-    assert_eq!(self::receipts(lab), receipts + 1, "no full receipt:\n{}", lab.debug_log().join("\n"));
-    assert_eq!(late_callouts(lab), late, "callouts left to the last look:\n{}", lab.debug_log().join("\n"));
+    let report = lab.unload(SERVICE).unwrap_or_else(|error| panic!("{error}\n{}", lab.debug_log().join("\n")));
+    let log = report.log.join("\n");
+    assert_eq!(receipts_in(&report.log), 1, "no full receipt:\n{log}");
+    assert_eq!(late_callouts_in(&report.log), late, "callouts left to the last look:\n{log}");
     assert_clean(lab);
 }
 
-/// Callouts that the driver's last look had to unregister, so far.
+/// Callouts that the driver's last look had to unregister.
 pub fn late_callouts(lab: &Lab) -> usize {
-    let late = "was still there after all were unregistered: STATUS_SUCCESS";
-    lab.debug_log().iter().filter(|line| line.ends_with(late)).count()
+    late_callouts_in(&lab.debug_log())
 }
 
-/// Full receipts in the log so far.
+fn late_callouts_in(log: &[String]) -> usize {
+    let late = "was still there after all were unregistered: STATUS_SUCCESS";
+    log.iter().filter(|line| line.ends_with(late)).count()
+}
+
+/// Full receipts in the log, of which the lab keeps the end.
 pub fn receipts(lab: &Lab) -> usize {
+    receipts_in(&lab.debug_log())
+}
+
+fn receipts_in(log: &[String]) -> usize {
     let complete = format!("postern: {}", postern_core::receipt::COMPLETE);
-    lab.debug_log().iter().filter(|line| **line == complete).count()
+    log.iter().filter(|line| **line == complete).count()
 }
 
 /// The line of the receipt for `what`, its two numbers only.
