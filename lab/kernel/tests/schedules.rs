@@ -179,6 +179,24 @@ fn a_driver_that_drains_before_it_closes_the_gate_is_found() {
 }
 
 #[test]
+fn a_driver_that_looks_at_its_gate_before_it_enters_is_found() {
+    find("looks-first", 300, &[Kind::Pool]);
+}
+
+#[test]
+fn a_driver_that_leaves_its_gate_before_its_last_use_of_memory_is_found() {
+    find("leaves-early", 300, &[Kind::Pool]);
+}
+
+#[test]
+fn a_driver_that_spins_for_a_lock_of_its_own_is_clean_under_every_schedule() {
+    for seed in 0..seeds() {
+        let (run, violations) = scenario("spins", seed);
+        assert!(violations.is_empty(), "{run:?}: {violations:#?}");
+    }
+}
+
+#[test]
 fn a_thread_that_is_left_in_the_image_is_named_with_its_place() {
     let late = (0..100)
         .flat_map(|seed| scenario("work", seed).1)
@@ -193,7 +211,7 @@ fn a_thread_that_is_left_in_the_image_is_named_with_its_place() {
 #[test]
 #[ignore = "a measurement"]
 fn how_many_of_a_thousand_seeds_show_each_mistake() {
-    for service in ["timed", "thread", "work", "dpc", "flag", "drain-first"] {
+    for service in ["timed", "thread", "work", "dpc", "flag", "drain-first", "looks-first", "leaves-early"] {
         let begun = std::time::Instant::now();
         let mut points = 0;
         let mut shown = Vec::new();
