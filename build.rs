@@ -39,11 +39,10 @@ const SOURCES: &[&str] = &[
 ];
 
 fn main() -> ExitCode {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     for source in SOURCES {
         println!("cargo::rerun-if-changed={source}");
     }
-    match build(&root) {
+    match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for line in format!("{error:#}").lines() {
@@ -55,9 +54,11 @@ fn main() -> ExitCode {
 }
 
 /// Builds the images and keeps copies: a driver's target folder may be emptied on its own.
-fn build(root: &Path) -> anyhow::Result<()> {
+fn build() -> anyhow::Result<()> {
+    // Asked now, and not when this was compiled: a checkout may be copied together with its target folder.
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?);
     let out_dir = env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
-    for (variable, driver) in [("POSTERN_SYS", Driver::kmdf(root)), ("POSTERN_WDM_SYS", Driver::wdm(root))] {
+    for (variable, driver) in [("POSTERN_SYS", Driver::kmdf(&root)), ("POSTERN_WDM_SYS", Driver::wdm(&root))] {
         let image = driver.build()?;
         let copy = Path::new(&out_dir).join(driver.image_name());
         fs::copy(&image, &copy).with_context(|| format!("cannot copy {} to {}", image.display(), copy.display()))?;

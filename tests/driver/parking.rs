@@ -140,6 +140,7 @@ fn watchers_may_come_and_go_however_they_like_while_events_happen() {
     let lab = lab_with_driver();
     let leaving = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let leaving_at_the_end = Set(&leaving);
         scope.spawn(|| {
             let mut traffic = lab.traffic();
             while !leaving.load(Ordering::Relaxed) {
@@ -169,7 +170,7 @@ fn watchers_may_come_and_go_however_they_like_while_events_happen() {
         for watcher in watchers {
             watcher.join().unwrap();
         }
-        leaving.store(true, Ordering::Relaxed);
+        drop(leaving_at_the_end);
     });
     unload(&lab);
 }

@@ -194,15 +194,6 @@ fn bfe_may_come_and_go_while_the_driver_does() {
     });
 }
 
-/// Sets a flag when it is dropped.
-struct Set<'a>(&'a AtomicBool);
-
-impl Drop for Set<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn a_driver_leaves_whether_bfe_runs_or_not() {
     for bfe_running in [false, true] {

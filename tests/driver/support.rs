@@ -157,15 +157,17 @@ fn add_filters_for_all_traffic(lab: &Lab) {
     }
 }
 
+/// Sets a flag when it is dropped: threads end, however a test does.
+pub struct Set<'a>(pub &'a AtomicBool);
+
+impl Drop for Set<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs `body` while four threads make traffic, all of which is led to the driver.
 pub fn under_traffic<T>(lab: &Lab, body: impl FnOnce() -> T) -> T {
-    /// Stops the threads when `body` ends, however it does.
-    struct Stop<'a>(&'a AtomicBool);
-    impl Drop for Stop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     const THREADS: usize = 4;
     add_filters_for_all_traffic(lab);
     let stop = AtomicBool::new(false);
@@ -174,7 +176,7 @@ pub fn under_traffic<T>(lab: &Lab, body: impl FnOnce() -> T) -> T {
         for _ in 0..THREADS {
             scope.spawn(|| make_traffic(lab, &flows, &stop));
         }
-        let _stopping = Stop(&stop);
+        let _stopping = Set(&stop);
         flows.wait();
         body()
     })

@@ -72,9 +72,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// The checkout that this program was built from.
+/// The checkout that this program belongs to: the one that cargo runs it in, as one may be copied together with its target folder.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).parent().unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Says what is done, and why.

@@ -272,6 +272,7 @@ pub(super) fn insert(queue: &Ref<Queue>, request: &Ref<Request>) -> Result<(), N
 fn insert_at(queue: &Ref<Queue>, request: &Ref<Request>, first: bool) -> Result<(), NtStatus> {
     let was_empty;
     let came_from;
+    let cancelled;
     {
         let mut state = lock(&queue.state);
         if !state.accept {
@@ -285,14 +286,18 @@ fn insert_at(queue: &Ref<Queue>, request: &Ref<Request>, first: bool) -> Result<
             state.pending.push_back(request.handle());
         }
         request_cancel::watch(request);
+        // Under the lock: once it is let go, others may take the request and complete it.
+        cancelled = request_cancel::begun_while_queued(request);
+        if cancelled {
+            state.pending.retain(|pending| *pending != request.handle());
+        }
     }
     if came_from != 0
         && let Some(from) = find_quiet::<Queue>(came_from)
     {
         given_back(&from, request.handle());
     }
-    if request_cancel::begun_while_queued(request) {
-        remove_pending(queue, request.handle());
+    if cancelled {
         request_cancel::finish_queued(queue, request);
         return Ok(());
     }
@@ -471,11 +476,14 @@ fn cancel_pending(queue: &Ref<Queue>, wanted: impl Fn(&Ref<Request>) -> bool) {
                 .pending
                 .iter()
                 .position(|handle| find_quiet::<Request>(*handle).is_some_and(|request| wanted(&request)));
-            index.and_then(|index| state.pending.remove(index)).and_then(find_quiet::<Request>)
+            let request = index.and_then(|index| state.pending.remove(index)).and_then(find_quiet::<Request>);
+            // Under the lock, for which a cancel routine that runs already waits before it completes the request.
+            request.map(|request| (request_cancel::unwatch(&request), request))
         };
-        let Some(request) = found else { return };
-        if request_cancel::unwatch(&request) {
-            request_cancel::finish_queued(queue, &request);
+        match found {
+            Some((true, request)) => request_cancel::finish_queued(queue, &request),
+            Some((false, _)) => {}
+            None => return,
         }
     }
 }

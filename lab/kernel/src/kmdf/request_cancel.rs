@@ -88,8 +88,11 @@ pub(super) fn cancel_from_queue(request: &Ref<Request>) {
 /// Marks a request; returns whether it was cancelled before.
 fn mark(request: &Ref<Request>, callback: u64) -> bool {
     lock(&request.state).cancel = callback;
-    watch(request);
-    begun_while_queued(request)
+    // Under the lock: once it is let go, the request may be cancelled and completed.
+    wdm::with_cancel_lock(|| {
+        watch(request);
+        begun_while_queued(request)
+    })
 }
 
 fn is_marked(request: &Ref<Request>) -> bool {

@@ -114,6 +114,14 @@ pub(super) fn is_cancelled(irp: Ptr<Irp>) -> bool {
     field!(irp, Cancel).read() != 0
 }
 
+/// Does `body` while no IRP is being cancelled.
+pub(super) fn with_cancel_lock<T>(body: impl FnOnce() -> T) -> T {
+    let old = io::acquire_cancel_lock();
+    let result = body();
+    io::IoReleaseCancelSpinLock(old);
+    result
+}
+
 /// For cancel routines, which are entered with the cancel spin lock held.
 pub(super) fn release_cancel_lock(irp: Ptr<Irp>) {
     io::IoReleaseCancelSpinLock(field!(irp, CancelIrql).read());

@@ -912,7 +912,7 @@ extern "win64" fn IoAcquireCancelSpinLock(old: Ptr<u8>) {
     old.write(acquire_cancel_lock());
 }
 
-fn acquire_cancel_lock() -> u8 {
+pub(crate) fn acquire_cancel_lock() -> u8 {
     crate::ntos::spin::KeAcquireSpinLockRaiseToDpc(thread::current().io.cancel_lock().cast())
 }
 
