@@ -1,7 +1,7 @@
 //! Unload: under load, with every status that the engine may answer, from every state.
 
 use postern_engine::objects::{Action, FilterFlags};
-use postern_lab::{Decision, Fault, Lab, NtStatus, Occurrences};
+use postern_lab::{Decision, Fault, NtStatus, Occurrences};
 use postern_protocol::callout::{COUNT, Role};
 
 use crate::support::*;
@@ -22,24 +22,6 @@ fn every_round_of_load_traffic_and_unload_ends_with_a_full_receipt() {
     });
     assert_clean(&lab);
 }
-
-/// `STATUS_FWP_CALLOUT_NOT_FOUND`
-const CALLOUT_NOT_FOUND: u32 = 0xC022_0001;
-
-/// What `FwpsCalloutUnregisterById0` may answer: what is documented, what is reported, and what nobody expects. `STATUS_PENDING` and
-/// `STATUS_OBJECT_NAME_EXISTS` are successes to `NT_SUCCESS`.
-const STATUSES: [u32; 10] = [
-    0x8000_0011, // STATUS_DEVICE_BUSY
-    0xC022_000A, // STATUS_FWP_IN_USE
-    CALLOUT_NOT_FOUND,
-    0xC000_00BB, // STATUS_NOT_SUPPORTED
-    0x0000_0103, // STATUS_PENDING
-    0x4000_0000, // STATUS_OBJECT_NAME_EXISTS
-    0xC000_0001, // STATUS_UNSUCCESSFUL
-    0xC000_009A, // STATUS_INSUFFICIENT_RESOURCES
-    0xC002_0017, // RPC_NT_SERVER_UNAVAILABLE
-    0xC000_000D, // STATUS_INVALID_PARAMETER
-];
 
 #[test]
 fn the_driver_leaves_whatever_unregistering_answers() {
@@ -181,15 +163,6 @@ fn a_filter_that_is_gone_already_is_not_missed() {
     unload(&lab);
     let log = lab.debug_log().join("\n");
     assert!(!log.contains("deleting the filters failed"), "{log}");
-}
-
-/// Clears all faults when it is dropped.
-struct ClearFaults<'a>(&'a Lab);
-
-impl Drop for ClearFaults<'_> {
-    fn drop(&mut self) {
-        self.0.clear_faults();
-    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod ptr;
 mod report;
 mod schedule;
 mod shared_data;
+mod stack;
 mod thread;
 mod traffic;
 

@@ -923,10 +923,12 @@ extern "win64" fn IoGetTopLevelIrp() -> u64 {
 extern "win64" fn IoSetTopLevelIrp(_irp: u64) {}
 
 extern "win64" fn IoGetStackLimits(low: Ptr<u64>, high: Ptr<u64>) {
-    // A kernel stack is 24 KiB; the lab's are larger, so these limits are safe ones around the caller.
+    // A kernel stack is 24 KiB; the lab's are larger, so the lower limit is a safe one below the caller.
     let here = low.address() & !0xfff;
+    // SAFETY: an import is called from within a call into an image, whose frame is linked meanwhile.
+    let frame = unsafe { &*thread::page().innermost() };
     low.write(here - 0x4000);
-    high.write(here + 0x2000);
+    high.write(frame.stack.next_multiple_of(0x1000));
 }
 
 extern "win64" fn IoRegisterShutdownNotification(device: u64) -> NtStatus {
