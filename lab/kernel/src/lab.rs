@@ -11,6 +11,7 @@ use crate::inject::{Call, Fault};
 use crate::kernel::{Config, Kernel, lock};
 use crate::nt::NtStatus;
 use crate::ntos::io::File;
+use crate::ntos::security::User;
 use crate::report::{self, Violation};
 use crate::schedule;
 use crate::thread;
@@ -72,10 +73,15 @@ impl Lab {
         self.enter(|| self.kernel.drivers.all())
     }
 
-    /// Opens a device by its path, such as `\\.\Postern`.
+    /// Opens a device by its path, such as `\\.\Postern`, as an administrator.
     pub fn open(&self, path: &str) -> Result<File, NtStatus> {
+        self.open_as(User::Administrator, path)
+    }
+
+    /// Opens a device for reading and writing.
+    pub fn open_as(&self, user: User, path: &str) -> Result<File, NtStatus> {
         schedule::begins("the opening of a device");
-        File::open(&self.kernel, path)
+        File::open(&self.kernel, user, path)
     }
 
     /// What drivers did wrong so far.
