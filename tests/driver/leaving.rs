@@ -211,3 +211,52 @@ fn the_receipt_lists_what_was_begun_and_ended() {
         assert!(log.contains(line), "no {line:?} in\n{log}");
     }
 }
+
+#[test]
+fn the_receipt_says_so_when_something_could_not_be_ended() {
+    let lab = lab_with_driver();
+    for function in ["FwpmFilterDeleteById0", "FwpmEngineClose0"] {
+        lab.inject_fault(Fault {
+            function: function.into(),
+            status: NtStatus(0xC000_0001_u32 as i32), // STATUS_UNSUCCESSFUL
+            occurrences: Occurrences::Always,
+        });
+    }
+    let report = lab.unload(SERVICE).unwrap();
+    let log = report.log.join("\n");
+    for line in [
+        "postern: receipt: INCOMPLETE",
+        "postern: receipt: sessions: 2 opened ! 1 closed",
+        "postern: receipt: filters: 14 added ! 0 deleted",
+        "postern: receipt: callouts: 42 registered = 42 unregistered",
+    ] {
+        assert!(log.contains(line), "no {line:?} in\n{log}");
+    }
+    assert!(!report.leaks.is_empty(), "the lab has not seen the session that is left");
+}
+
+#[test]
+fn the_receipt_has_what_the_lab_has_counted() {
+    let lab = lab();
+    lab.record_calls();
+    load(&lab);
+    // Its flows outlive the driver.
+    let mut traffic = lab.traffic();
+    for remote in ["192.0.2.7:443", "[2001:db8::7]:443"] {
+        connect(&mut traffic, remote);
+    }
+    unload(&lab);
+    let calls = lab.take_calls();
+    let called = |function: &str| calls.iter().filter(|call| call.function == function).count() as u64;
+    for (account, begun, ended) in [
+        ("callouts", called("FwpsCalloutRegister3"), called("FwpsCalloutUnregisterById0")),
+        ("filters", called("FwpmFilterAdd0"), called("FwpmFilterDeleteById0")),
+        ("flow contexts", called("FwpsFlowAssociateContext0"), called("FwpsFlowRemoveContext0")),
+        ("sessions", called("FwpmEngineOpen0"), called("FwpmEngineClose0")),
+        ("subscriptions", called("FwpmBfeStateSubscribeChanges0"), called("FwpmBfeStateUnsubscribeChanges0")),
+        ("injection handles", called("FwpsInjectionHandleCreate0"), called("FwpsInjectionHandleDestroy0")),
+    ] {
+        assert_eq!(receipt(&lab, &format!("receipt: {account}: ")), (begun, ended), "{account}");
+        assert!(begun != 0, "nothing was begun of {account}");
+    }
+}

@@ -46,7 +46,9 @@ fn traffic(lab: &Lab, first_port: u16) {
         for (local, remote) in [("192.168.0.2", "192.0.2.1"), ("fd00::2", "2001:db8::1")] {
             let local = std::net::SocketAddr::new(local.parse().unwrap(), port);
             let remote = std::net::SocketAddr::new(remote.parse().unwrap(), 443);
-            let connection = Connection { protocol: 6, local, remote, app: None };
+            // With its program, which the driver looks for under a lock: a classify can be held up there.
+            let connection =
+                Connection { protocol: 6, local, remote, app: Some(r"\device\harddiskvolume1\program.exe") };
             if port.is_multiple_of(2) {
                 traffic.connect(&connection);
             } else {
