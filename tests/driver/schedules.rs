@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use postern_engine::objects::{Action, FilterFlags};
-use postern_lab::{Config, Connection, Direction, Fault, File, Lab, NtStatus, Occurrences, Packet, Run, Schedule};
+use postern_lab::{
+    Config, Connection, Direction, Fault, File, Lab, NtStatus, Occurrences, Packet, Run, Schedule, Traffic,
+};
 use postern_protocol::callout::{COUNT, Callout, Layer, Role};
 use postern_protocol::ioctl::{
     self, AnswerRequest, HeldEntry, ListHeader, ListRequest, Verdict, WatchHeader, WatchRequest,
@@ -27,6 +29,11 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
+/// A lab that promises a driver no more than the documentation does.
+fn config() -> Config {
+    Config { deletion_waits: false, ..Config::default() }
+}
+
 /// Says which seed it was when a scenario fails.
 struct Replay(u64);
 
@@ -43,32 +50,37 @@ impl Drop for Replay {
 fn traffic(lab: &Lab, first_port: u16) {
     let mut traffic = lab.traffic();
     for port in first_port..first_port + 4 {
-        for (local, remote) in [("192.168.0.2", "192.0.2.1"), ("fd00::2", "2001:db8::1")] {
-            let local = std::net::SocketAddr::new(local.parse().unwrap(), port);
-            let remote = std::net::SocketAddr::new(remote.parse().unwrap(), 443);
-            // With its program, which the driver looks for under a lock: a classify can be held up there.
-            let connection =
-                Connection { protocol: 6, local, remote, app: Some(r"\device\harddiskvolume1\program.exe") };
-            if port.is_multiple_of(2) {
-                traffic.connect(&connection);
-            } else {
-                traffic.accept(&connection);
-            }
-            traffic.packet(&Packet {
-                direction: Direction::Outbound,
-                protocol: 17,
-                local,
-                remote,
-                tcp_flags: 0,
-                icmp_id: 0,
-                fragment: None,
-                bytes: &[0; 48],
-                payload: &[0; 20],
-            });
-        }
+        begin_flows(&mut traffic, port);
         if port.is_multiple_of(3) {
             traffic.end_flows();
         }
+    }
+}
+
+/// A connection and a datagram of either IP version.
+fn begin_flows(traffic: &mut Traffic, port: u16) {
+    for (local, remote) in [("192.168.0.2", "192.0.2.1"), ("fd00::2", "2001:db8::1")] {
+        let local = std::net::SocketAddr::new(local.parse().unwrap(), port);
+        let remote = std::net::SocketAddr::new(remote.parse().unwrap(), 443);
+        // With its program, which the driver looks for under a lock: a classify can be held up there.
+        let app = Some(r"\device\harddiskvolume1\program.exe");
+        let connection = Connection { protocol: 6, local, remote, app };
+        if port.is_multiple_of(2) {
+            traffic.connect(&connection);
+        } else {
+            traffic.accept(&connection);
+        }
+        traffic.packet(&Packet {
+            direction: Direction::Outbound,
+            protocol: 17,
+            local,
+            remote,
+            tcp_flags: 0,
+            icmp_id: 0,
+            fragment: None,
+            bytes: &[0; 48],
+            payload: &[0; 20],
+        });
     }
 }
 
@@ -154,7 +166,7 @@ fn use_device(device: &File) {
 /// Loads the driver, uses it from four threads, and unloads it in the middle of that.
 fn scenario(seed: u64) -> Run {
     let _replay = Replay(seed);
-    let mut schedule = Schedule::new(Config::default(), seed);
+    let mut schedule = Schedule::new(config(), seed);
     let lab = schedule.lab().clone();
     let [loaded, asked] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     for first_port in [50000, 60000] {
@@ -213,19 +225,22 @@ fn the_driver_leaves_cleanly_under_every_schedule() {
 /// Unloads the driver while flows are established all the time, and its callouts do not go at once.
 fn flows_come_while_it_leaves(seed: u64) {
     let _replay = Replay(seed);
-    let mut schedule = Schedule::new(Config::default(), seed);
+    let mut schedule = Schedule::new(config(), seed);
     let lab = schedule.lab().clone();
     let [loaded, unloaded] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     for first_port in [50000, 60000] {
         let (lab, loaded, unloaded) = (lab.clone(), loaded.clone(), unloaded.clone());
         schedule.spawn("traffic", move || {
             lab.wait_until(|| loaded.load(Ordering::Relaxed));
-            for port in (first_port..first_port + 100).step_by(4) {
+            let mut traffic = lab.traffic();
+            for port in first_port..first_port + 50 {
                 if unloaded.load(Ordering::Relaxed) {
                     break;
                 }
-                traffic(&lab, port);
+                begin_flows(&mut traffic, port);
             }
+            // Its flows outlive the driver.
+            lab.wait_until(|| unloaded.load(Ordering::Relaxed));
         });
     }
     schedule.spawn("unloader", {
