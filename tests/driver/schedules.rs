@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use postern_engine::objects::{Action, FilterFlags};
 use postern_lab::{
@@ -265,6 +266,41 @@ fn flows_come_while_it_leaves(seed: u64) {
 fn no_flow_that_comes_while_the_driver_leaves_keeps_a_callout() {
     for seed in seeds() {
         flows_come_while_it_leaves(seed);
+    }
+}
+
+/// Unloads the driver while a classify takes a minute, by the lab's clock.
+fn a_classify_takes_its_time(seed: u64) {
+    let _replay = Replay(seed);
+    let mut schedule = Schedule::new(config(), seed);
+    let lab = schedule.lab().clone();
+    let loaded = Arc::new(AtomicBool::new(false));
+    schedule.spawn("traffic", {
+        let (lab, loaded) = (lab.clone(), loaded.clone());
+        move || {
+            lab.wait_until(|| loaded.load(Ordering::Relaxed));
+            connect(&mut lab.traffic(), "192.0.2.1:443");
+        }
+    });
+    schedule.spawn("unloader", {
+        let lab = lab.clone();
+        move || {
+            add_filters(&lab);
+            load(&lab);
+            lab.delay_call("FwpsPendOperation0", Duration::from_secs(60));
+            loaded.store(true, Ordering::Relaxed);
+            lab.sleep(Duration::from_secs(1));
+            unload(&lab);
+        }
+    });
+    schedule.run();
+    assert_clean(&lab);
+}
+
+#[test]
+fn the_driver_waits_for_a_classify_however_long_it_takes() {
+    for seed in 0..2 {
+        a_classify_takes_its_time(seed);
     }
 }
 
