@@ -59,7 +59,8 @@ impl Stack {
         assert!(start != libc::MAP_FAILED, "no memory for a stack");
         let mapping = Mapping { start: start as u64 };
         // SAFETY: the middle of the range reserved above.
-        let result = unsafe { libc::mprotect(start.byte_add(GUARD), SIZE, libc::PROT_READ | libc::PROT_WRITE) };
+        let result =
+            unsafe { libc::mprotect(start.wrapping_byte_add(GUARD), SIZE, libc::PROT_READ | libc::PROT_WRITE) };
         assert!(result == 0, "no memory for a stack");
         Stack { mapping: Some(mapping), of: context.to_string() }
     }
