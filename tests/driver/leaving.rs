@@ -1,7 +1,7 @@
 //! Unload: under load, with every status that the engine may answer, from every state.
 
 use postern_engine::objects::{Action, FilterFlags};
-use postern_lab::{Decision, Fault, Lab, NtStatus, Occurrences};
+use postern_lab::{Decision, Fault, NtStatus, Occurrences};
 use postern_protocol::callout::{COUNT, Role};
 
 use crate::support::*;
@@ -22,24 +22,6 @@ fn every_round_of_load_traffic_and_unload_ends_with_a_full_receipt() {
     });
     assert_clean(&lab);
 }
-
-/// `STATUS_FWP_CALLOUT_NOT_FOUND`
-const CALLOUT_NOT_FOUND: u32 = 0xC022_0001;
-
-/// What `FwpsCalloutUnregisterById0` may answer: what is documented, what is reported, and what nobody expects. `STATUS_PENDING` and
-/// `STATUS_OBJECT_NAME_EXISTS` are successes to `NT_SUCCESS`.
-const STATUSES: [u32; 10] = [
-    0x8000_0011, // STATUS_DEVICE_BUSY
-    0xC022_000A, // STATUS_FWP_IN_USE
-    CALLOUT_NOT_FOUND,
-    0xC000_00BB, // STATUS_NOT_SUPPORTED
-    0x0000_0103, // STATUS_PENDING
-    0x4000_0000, // STATUS_OBJECT_NAME_EXISTS
-    0xC000_0001, // STATUS_UNSUCCESSFUL
-    0xC000_009A, // STATUS_INSUFFICIENT_RESOURCES
-    0xC002_0017, // RPC_NT_SERVER_UNAVAILABLE
-    0xC000_000D, // STATUS_INVALID_PARAMETER
-];
 
 #[test]
 fn the_driver_leaves_whatever_unregistering_answers() {
@@ -183,15 +165,6 @@ fn a_filter_that_is_gone_already_is_not_missed() {
     assert!(!log.contains("deleting the filters failed"), "{log}");
 }
 
-/// Clears all faults when it is dropped.
-struct ClearFaults<'a>(&'a Lab);
-
-impl Drop for ClearFaults<'_> {
-    fn drop(&mut self) {
-        self.0.clear_faults();
-    }
-}
-
 #[test]
 fn the_receipt_goes_to_the_trace_too() {
     let lab = lab_with_driver();
@@ -236,5 +209,54 @@ fn the_receipt_lists_what_was_begun_and_ended() {
         "postern: receipt: memory: 4 allocated = 4 freed",
     ] {
         assert!(log.contains(line), "no {line:?} in\n{log}");
+    }
+}
+
+#[test]
+fn the_receipt_says_so_when_something_could_not_be_ended() {
+    let lab = lab_with_driver();
+    for function in ["FwpmFilterDeleteById0", "FwpmEngineClose0"] {
+        lab.inject_fault(Fault {
+            function: function.into(),
+            status: NtStatus(0xC000_0001_u32 as i32), // STATUS_UNSUCCESSFUL
+            occurrences: Occurrences::Always,
+        });
+    }
+    let report = lab.unload(SERVICE).unwrap();
+    let log = report.log.join("\n");
+    for line in [
+        "postern: receipt: INCOMPLETE",
+        "postern: receipt: sessions: 2 opened ! 1 closed",
+        "postern: receipt: filters: 14 added ! 0 deleted",
+        "postern: receipt: callouts: 42 registered = 42 unregistered",
+    ] {
+        assert!(log.contains(line), "no {line:?} in\n{log}");
+    }
+    assert!(!report.leaks.is_empty(), "the lab has not seen the session that is left");
+}
+
+#[test]
+fn the_receipt_has_what_the_lab_has_counted() {
+    let lab = lab();
+    lab.record_calls();
+    load(&lab);
+    // Its flows outlive the driver.
+    let mut traffic = lab.traffic();
+    for remote in ["192.0.2.7:443", "[2001:db8::7]:443"] {
+        connect(&mut traffic, remote);
+    }
+    unload(&lab);
+    let calls = lab.take_calls();
+    let called = |function: &str| calls.iter().filter(|call| call.function == function).count() as u64;
+    for (account, begun, ended) in [
+        ("callouts", called("FwpsCalloutRegister3"), called("FwpsCalloutUnregisterById0")),
+        ("filters", called("FwpmFilterAdd0"), called("FwpmFilterDeleteById0")),
+        ("flow contexts", called("FwpsFlowAssociateContext0"), called("FwpsFlowRemoveContext0")),
+        ("sessions", called("FwpmEngineOpen0"), called("FwpmEngineClose0")),
+        ("subscriptions", called("FwpmBfeStateSubscribeChanges0"), called("FwpmBfeStateUnsubscribeChanges0")),
+        ("injection handles", called("FwpsInjectionHandleCreate0"), called("FwpsInjectionHandleDestroy0")),
+    ] {
+        assert_eq!(receipt(&lab, &format!("receipt: {account}: ")), (begun, ended), "{account}");
+        assert!(begun != 0, "nothing was begun of {account}");
     }
 }

@@ -4,6 +4,7 @@
 /// The image that the tests load.
 pub const IMAGE: &[u8] = postern_image::POSTERN_SYS;
 
+mod access;
 mod faults;
 mod flows;
 mod holding;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use postern_engine::objects::{Action, FilterFlags};
-use postern_lab::{Config, Connection, Direction, File, Lab, Packet, Run, Schedule};
-use postern_protocol::callout::{Callout, Layer, Role};
+use postern_lab::{
+    Config, Connection, Direction, Fault, File, Lab, NtStatus, Occurrences, Packet, Run, Schedule, Traffic,
+};
+use postern_protocol::callout::{COUNT, Callout, Layer, Role};
 use postern_protocol::ioctl::{
     self, AnswerRequest, HeldEntry, ListHeader, ListRequest, Verdict, WatchHeader, WatchRequest,
 };
@@ -27,6 +30,11 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
+/// A lab that promises a driver no more than the documentation does.
+fn config() -> Config {
+    Config { deletion_waits: false, ..Config::default() }
+}
+
 /// Says which seed it was when a scenario fails.
 struct Replay(u64);
 
@@ -43,30 +51,37 @@ impl Drop for Replay {
 fn traffic(lab: &Lab, first_port: u16) {
     let mut traffic = lab.traffic();
     for port in first_port..first_port + 4 {
-        for (local, remote) in [("192.168.0.2", "192.0.2.1"), ("fd00::2", "2001:db8::1")] {
-            let local = std::net::SocketAddr::new(local.parse().unwrap(), port);
-            let remote = std::net::SocketAddr::new(remote.parse().unwrap(), 443);
-            let connection = Connection { protocol: 6, local, remote, app: None };
-            if port.is_multiple_of(2) {
-                traffic.connect(&connection);
-            } else {
-                traffic.accept(&connection);
-            }
-            traffic.packet(&Packet {
-                direction: Direction::Outbound,
-                protocol: 17,
-                local,
-                remote,
-                tcp_flags: 0,
-                icmp_id: 0,
-                fragment: None,
-                bytes: &[0; 48],
-                payload: &[0; 20],
-            });
-        }
+        begin_flows(&mut traffic, port);
         if port.is_multiple_of(3) {
             traffic.end_flows();
         }
+    }
+}
+
+/// A connection and a datagram of either IP version.
+fn begin_flows(traffic: &mut Traffic, port: u16) {
+    for (local, remote) in [("192.168.0.2", "192.0.2.1"), ("fd00::2", "2001:db8::1")] {
+        let local = std::net::SocketAddr::new(local.parse().unwrap(), port);
+        let remote = std::net::SocketAddr::new(remote.parse().unwrap(), 443);
+        // With its program, which the driver looks for under a lock: a classify can be held up there.
+        let app = Some(r"\device\harddiskvolume1\program.exe");
+        let connection = Connection { protocol: 6, local, remote, app };
+        if port.is_multiple_of(2) {
+            traffic.connect(&connection);
+        } else {
+            traffic.accept(&connection);
+        }
+        traffic.packet(&Packet {
+            direction: Direction::Outbound,
+            protocol: 17,
+            local,
+            remote,
+            tcp_flags: 0,
+            icmp_id: 0,
+            fragment: None,
+            bytes: &[0; 48],
+            payload: &[0; 20],
+        });
     }
 }
 
@@ -90,6 +105,32 @@ fn add_filters(lab: &Lab) {
             _ => lead(Role::Permit, *layer, FilterContext::empty()),
         }
     }
+}
+
+/// What fails on the way out in a schedule, in three of four: calls of unregistering, or one of another kind.
+fn failure(seed: u64) -> Option<Fault> {
+    const OTHERS: [&str; 6] = [
+        "FwpsFlowRemoveContext0",
+        "FwpsInjectionHandleDestroy0",
+        "FwpmBfeStateUnsubscribeChanges0",
+        "FwpmTransactionCommit0",
+        "FwpmEngineClose0",
+        "FwpsCalloutUnregisterByKey0",
+    ];
+    let choice = seed / 4;
+    let (function, occurrences) = match seed % 4 {
+        0 => return None,
+        // Before the first callout has gone, for as long as whoever is late needs to come.
+        1 => ("FwpsCalloutUnregisterById0", Occurrences::Next(30)),
+        // Any of them, the last as often as all others: nothing that is late is waited for by accident after it.
+        2 if choice.is_multiple_of(2) => ("FwpsCalloutUnregisterById0", Occurrences::Nth(COUNT as u64)),
+        2 => ("FwpsCalloutUnregisterById0", Occurrences::Nth(1 + choice % COUNT as u64)),
+        _ => (OTHERS[(choice % OTHERS.len() as u64) as usize], Occurrences::Nth(1)),
+    };
+    // Who is told that a callout is not there believes it until the last look: see `leaving`.
+    let statuses = STATUSES.map(|status| if status == CALLOUT_NOT_FOUND { NOT_SUPPORTED } else { status });
+    let status = statuses[(choice / 2 % statuses.len() as u64) as usize];
+    Some(Fault { function: function.into(), status: NtStatus(status as i32), occurrences })
 }
 
 /// What a program does with the device: it asks, it answers for what is held, and it watches and changes its mind.
@@ -126,7 +167,7 @@ fn use_device(device: &File) {
 /// Loads the driver, uses it from four threads, and unloads it in the middle of that.
 fn scenario(seed: u64) -> Run {
     let _replay = Replay(seed);
-    let mut schedule = Schedule::new(Config::default(), seed);
+    let mut schedule = Schedule::new(config(), seed);
     let lab = schedule.lab().clone();
     let [loaded, asked] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     for first_port in [50000, 60000] {
@@ -164,6 +205,9 @@ fn scenario(seed: u64) -> Run {
             load(&lab);
             loaded.store(true, Ordering::Relaxed);
             lab.wait_until(|| asked.load(Ordering::Relaxed));
+            if let Some(failure) = failure(seed) {
+                lab.inject_fault(failure);
+            }
             unload(&lab);
         }
     });
@@ -176,6 +220,87 @@ fn scenario(seed: u64) -> Run {
 fn the_driver_leaves_cleanly_under_every_schedule() {
     for seed in seeds() {
         scenario(seed);
+    }
+}
+
+/// Unloads the driver while flows are established all the time, and its callouts do not go at once.
+fn flows_come_while_it_leaves(seed: u64) {
+    let _replay = Replay(seed);
+    let mut schedule = Schedule::new(config(), seed);
+    let lab = schedule.lab().clone();
+    let [loaded, unloaded] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    for first_port in [50000, 60000] {
+        let (lab, loaded, unloaded) = (lab.clone(), loaded.clone(), unloaded.clone());
+        schedule.spawn("traffic", move || {
+            lab.wait_until(|| loaded.load(Ordering::Relaxed));
+            let mut traffic = lab.traffic();
+            for port in first_port..first_port + 50 {
+                if unloaded.load(Ordering::Relaxed) {
+                    break;
+                }
+                begin_flows(&mut traffic, port);
+            }
+            // Its flows outlive the driver.
+            lab.wait_until(|| unloaded.load(Ordering::Relaxed));
+        });
+    }
+    schedule.spawn("unloader", {
+        let lab = lab.clone();
+        move || {
+            load(&lab);
+            loaded.store(true, Ordering::Relaxed);
+            lab.inject_fault(Fault {
+                function: "FwpsCalloutUnregisterById0".into(),
+                status: NtStatus(0xC022_000A_u32 as i32), // STATUS_FWP_IN_USE
+                occurrences: Occurrences::Next(30),
+            });
+            unload(&lab);
+            unloaded.store(true, Ordering::Relaxed);
+        }
+    });
+    schedule.run();
+    assert_clean(&lab);
+}
+
+#[test]
+fn no_flow_that_comes_while_the_driver_leaves_keeps_a_callout() {
+    for seed in seeds() {
+        flows_come_while_it_leaves(seed);
+    }
+}
+
+/// Unloads the driver while a classify takes a minute, by the lab's clock.
+fn a_classify_takes_its_time(seed: u64) {
+    let _replay = Replay(seed);
+    let mut schedule = Schedule::new(config(), seed);
+    let lab = schedule.lab().clone();
+    let loaded = Arc::new(AtomicBool::new(false));
+    schedule.spawn("traffic", {
+        let (lab, loaded) = (lab.clone(), loaded.clone());
+        move || {
+            lab.wait_until(|| loaded.load(Ordering::Relaxed));
+            connect(&mut lab.traffic(), "192.0.2.1:443");
+        }
+    });
+    schedule.spawn("unloader", {
+        let lab = lab.clone();
+        move || {
+            add_filters(&lab);
+            load(&lab);
+            lab.delay_call("FwpsPendOperation0", Duration::from_secs(60));
+            loaded.store(true, Ordering::Relaxed);
+            lab.sleep(Duration::from_secs(1));
+            unload(&lab);
+        }
+    });
+    schedule.run();
+    assert_clean(&lab);
+}
+
+#[test]
+fn the_driver_waits_for_a_classify_however_long_it_takes() {
+    for seed in 0..2 {
+        a_classify_takes_its_time(seed);
     }
 }
 

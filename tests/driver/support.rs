@@ -99,6 +99,35 @@ pub fn connect(traffic: &mut Traffic, remote: &str) -> Outcome {
     traffic.connect(&Connection { protocol: 6, local: address(local), remote: address(remote), app: None })
 }
 
+/// `STATUS_FWP_CALLOUT_NOT_FOUND`
+pub const CALLOUT_NOT_FOUND: u32 = 0xC022_0001;
+/// `STATUS_NOT_SUPPORTED`
+pub const NOT_SUPPORTED: u32 = 0xC000_00BB;
+
+/// What `FwpsCalloutUnregisterById0` may answer: what is documented, what is reported, and what nobody expects. `STATUS_PENDING` and
+/// `STATUS_OBJECT_NAME_EXISTS` are successes to `NT_SUCCESS`.
+pub const STATUSES: [u32; 10] = [
+    0x8000_0011, // STATUS_DEVICE_BUSY
+    0xC022_000A, // STATUS_FWP_IN_USE
+    CALLOUT_NOT_FOUND,
+    NOT_SUPPORTED,
+    0x0000_0103, // STATUS_PENDING
+    0x4000_0000, // STATUS_OBJECT_NAME_EXISTS
+    0xC000_0001, // STATUS_UNSUCCESSFUL
+    0xC000_009A, // STATUS_INSUFFICIENT_RESOURCES
+    0xC002_0017, // RPC_NT_SERVER_UNAVAILABLE
+    0xC000_000D, // STATUS_INVALID_PARAMETER
+];
+
+/// Clears all faults when it is dropped.
+pub struct ClearFaults<'a>(pub &'a Lab);
+
+impl Drop for ClearFaults<'_> {
+    fn drop(&mut self) {
+        self.0.clear_faults();
+    }
+}
+
 /// Waits for something to become true.
 pub fn wait_until(mut condition: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();

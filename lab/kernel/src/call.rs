@@ -11,6 +11,7 @@ use crate::irql;
 use crate::ptr::Ptr;
 use crate::report;
 use crate::schedule;
+use crate::stack::Stack;
 use crate::thread::{self, ThreadPage};
 
 /// What an image is being called for; it names the culprit if the call goes wrong.
@@ -59,6 +60,8 @@ pub(crate) const LEAVE_THREAD: u64 = 2;
 pub(crate) struct Frame {
     /// The stack pointer to come back to; written by the assembly.
     pub rsp: u64,
+    /// Where the function's stack begins. Zero before the call: on the caller's, which the assembly then writes here.
+    pub stack: u64,
     pub previous: *const Frame,
     /// The function called.
     pub function: u64,
@@ -95,6 +98,12 @@ core::arch::global_asm!(
     "push r14",
     "push r15",
     "mov [rdi], rsp",
+    "mov rbx, rdi",
+    "mov r11, [rdi + 8]",
+    "test r11, r11",
+    "cmovz r11, rsp",
+    "mov rsp, r11",
+    "mov [rdi + 8], r11",
     // 0x20 home space, six stack arguments, 8 to align.
     "sub rsp, 0x58",
     "mov rax, rsi",
@@ -119,7 +128,7 @@ core::arch::global_asm!(
     "mov r8, [r10 + 16]",
     "mov r9, [r10 + 24]",
     "call rax",
-    "add rsp, 0x58",
+    "mov rsp, [rbx]",
     "xor edx, edx",
     "3:",
     "pop r15",
@@ -229,6 +238,20 @@ pub unsafe fn call_image<A: Arguments>(
     returned(context, unsafe { invoke::<true, A>(context, irql, function, arguments) })
 }
 
+/// [`call_image`] on a stack of its own, which nobody can use any more once the function has returned.
+///
+/// # Safety
+/// As for [`call_image`].
+pub(crate) unsafe fn call_on_own_stack<A: Arguments>(
+    context: &CallContext<'_>,
+    irql: u8,
+    function: *const (),
+    arguments: A,
+) -> Result<u64, Stopped> {
+    // SAFETY: the caller vouches for function and arguments.
+    returned(context, unsafe { invoke_on_own_stack(context, irql, function, arguments) })
+}
+
 /// [`call_image`] for functions whose purpose it is to leave the IRQL and the locks changed, such as a
 /// queue's lock callback.
 ///
@@ -256,17 +279,47 @@ fn returned(context: &CallContext<'_>, exit: Exit) -> Result<u64, Stopped> {
     }
 }
 
-/// [`call_image`] for a thread's start routine, which may also end by terminating the thread. Unless
-/// `BALANCED`, the IRQL and the locks stay as the function left them.
+/// [`call_on_own_stack`] for a thread's start routine, which may also end by terminating the thread.
 ///
 /// # Safety
 /// As for [`call_image`].
-#[inline]
-pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
+pub(crate) unsafe fn invoke_on_own_stack<A: Arguments>(
     context: &CallContext<'_>,
     irql: u8,
     function: *const (),
     arguments: A,
+) -> Exit {
+    let stack = Stack::new(context);
+    // SAFETY: the caller vouches for function and arguments; the stack outlives the call.
+    unsafe { invoke_on::<true, A>(context, irql, function, arguments, stack.top()) }
+}
+
+/// Unless `BALANCED`, the IRQL and the locks stay as the function left them.
+///
+/// # Safety
+/// As for [`call_image`].
+#[inline]
+unsafe fn invoke<const BALANCED: bool, A: Arguments>(
+    context: &CallContext<'_>,
+    irql: u8,
+    function: *const (),
+    arguments: A,
+) -> Exit {
+    // SAFETY: the caller vouches for function and arguments.
+    unsafe { invoke_on::<BALANCED, A>(context, irql, function, arguments, 0) }
+}
+
+/// [`invoke`] on the stack that begins at `stack`, or on the caller's if that is zero.
+///
+/// # Safety
+/// As for [`call_image`]; the stack is nobody else's.
+#[inline]
+unsafe fn invoke_on<const BALANCED: bool, A: Arguments>(
+    context: &CallContext<'_>,
+    irql: u8,
+    function: *const (),
+    arguments: A,
+    stack: u64,
 ) -> Exit {
     let page = thread::page();
     let begins_at = schedule::entering(page, context.what, function);
@@ -275,6 +328,7 @@ pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
     }
     let mut frame = Frame {
         rsp: 0,
+        stack,
         previous: page.innermost(),
         function: function as u64,
         context: core::ptr::from_ref(context).cast(),

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::call::{CallContext, call_image};
+use crate::call::{CallContext, call_on_own_stack};
 use crate::image::{self, Image, ImageError};
 use crate::inside;
 use crate::kernel::{Kernel, lock};
@@ -194,7 +194,7 @@ pub(crate) fn load(kernel: &Arc<Kernel>, service: &str, file: &[u8]) -> Result<D
     let context = CallContext { what: "DriverEntry", object: &object_name, at: "" };
     // SAFETY: the entry point of a driver image, called as the system calls it.
     let entered =
-        unsafe { call_image(&context, PASSIVE_LEVEL, entry, (driver.object, driver.registry_path.pointer())) };
+        unsafe { call_on_own_stack(&context, PASSIVE_LEVEL, entry, (driver.object, driver.registry_path.pointer())) };
     let Ok(status) = entered else { return Err(LoadError::Stopped(kernel.reports.last())) };
     let status = NtStatus(status as u32 as i32);
     if status.is_success() {
@@ -293,7 +293,7 @@ fn run_unload(kernel: &Arc<Kernel>, driver: &Arc<Driver>) -> Result<UnloadReport
     let context = CallContext { what: "DriverUnload", object: &object_name, at: "" };
     let routine = field!(driver.object, DriverUnload).read() as *const ();
     // SAFETY: the routine that the driver set for exactly this call.
-    let unloaded = unsafe { call_image(&context, PASSIVE_LEVEL, routine, (driver.object,)) };
+    let unloaded = unsafe { call_on_own_stack(&context, PASSIVE_LEVEL, routine, (driver.object,)) };
     if unloaded.is_err() {
         return Err(UnloadError::Stopped(kernel.reports.last()));
     }

@@ -29,7 +29,7 @@ pub(crate) struct Fault {
     code: i32,
     address: u64,
     rip: u64,
-    /// Bytes of stack between the call's note and the fault.
+    /// Bytes of stack between the call's beginning and the fault.
     depth: u64,
     /// What the page fault was, from the processor's error code.
     write: bool,
@@ -152,10 +152,10 @@ fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t
     fault.write = error & 2 != 0;
     fault.execute = !fetched;
     // SAFETY: the frame is of a call in progress.
-    let frame_rsp = unsafe { (*frame).rsp };
-    fault.depth = frame_rsp.wrapping_sub(rsp);
-    let on_stack = rsp < frame_rsp && rsp.is_multiple_of(8);
-    // SAFETY: between the fault's stack pointer and the frame's is this thread's own stack.
+    let stack = unsafe { (*frame).stack };
+    fault.depth = stack.wrapping_sub(rsp);
+    let on_stack = rsp < stack && rsp.is_multiple_of(8);
+    // SAFETY: between the fault's stack pointer and the beginning of the frame's stack is this thread's own stack.
     fault.top = if on_stack && fault.depth < MOST_DEPTH { unsafe { (rsp as *const u64).read() } } else { 0 };
     leave(page, registers, LEAVE_STOPPED);
     true
@@ -313,7 +313,9 @@ pub(crate) fn describe(fault: &Fault, context: &CallContext<'_>) -> (Finding, Op
                     caller,
                 );
             }
-            if let Some(finding) = crate::ntos::pool::explain(fault.address, access) {
+            let explained = crate::ntos::pool::explain(fault.address, access)
+                .or_else(|| crate::stack::explain(fault.address, &where_, access));
+            if let Some(finding) = explained {
                 return (finding, caller);
             }
             // A general protection fault has no address.

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::export;
 use crate::image;
@@ -65,6 +66,8 @@ struct Recording {
 pub(crate) struct Injections {
     any: AtomicBool,
     list: Mutex<Vec<Injected>>,
+    /// Functions whose next call takes some time.
+    delays: Mutex<Vec<(String, Duration)>>,
     recording: Mutex<Option<Recording>>,
 }
 
@@ -74,8 +77,14 @@ impl Injections {
         self.any.store(true, Ordering::Release);
     }
 
+    pub fn delay(&self, function: String, time: Duration) {
+        lock(&self.delays).push((function, time));
+        self.any.store(true, Ordering::Release);
+    }
+
     pub fn clear(&self) {
         lock(&self.list).clear();
+        lock(&self.delays).clear();
         self.any.store(lock(&self.recording).is_some(), Ordering::Release);
     }
 
@@ -94,6 +103,13 @@ impl Injections {
     }
 
     fn check(&self, function: &'static str) -> Option<NtStatus> {
+        let delayed = {
+            let mut delays = lock(&self.delays);
+            delays.iter().position(|(delayed, _)| delayed == function).map(|index| delays.remove(index).1)
+        };
+        if let Some(time) = delayed {
+            crate::lab::sleep(time);
+        }
         let mut list = lock(&self.list);
         let mut status = None;
         for injected in list.iter_mut().filter(|injected| injected.fault.function == function) {
@@ -112,7 +128,8 @@ impl Injections {
             Occurrences::Always => true,
         });
         let mut recording = lock(&self.recording);
-        self.any.store(!list.is_empty() || recording.is_some(), Ordering::Release);
+        let any = !list.is_empty() || recording.is_some() || !lock(&self.delays).is_empty();
+        self.any.store(any, Ordering::Release);
         if let Some(recording) = recording.as_mut() {
             recording.add(function);
         }

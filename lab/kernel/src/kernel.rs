@@ -31,11 +31,14 @@ pub struct Config {
     pub bfe_running: bool,
     /// Bytes of driver pool that get a guard page behind each allocation; the rest gets a checked trailer.
     pub special_pool: usize,
+    /// Whether the deletion of a filter waits for the classifies that it has led to a callout. Drivers that free what belongs to the
+    /// filter in notifyFn need that; no page says so.
+    pub deletion_waits: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { processors: 64, bfe_running: true, special_pool: 16 << 20 }
+        Config { processors: 64, bfe_running: true, special_pool: 16 << 20, deletion_waits: true }
     }
 }
 

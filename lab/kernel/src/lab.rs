@@ -11,6 +11,7 @@ use crate::inject::{Call, Fault};
 use crate::kernel::{Config, Kernel, lock};
 use crate::nt::NtStatus;
 use crate::ntos::io::File;
+use crate::ntos::security::User;
 use crate::report::{self, Violation};
 use crate::schedule;
 use crate::thread;
@@ -72,10 +73,15 @@ impl Lab {
         self.enter(|| self.kernel.drivers.all())
     }
 
-    /// Opens a device by its path, such as `\\.\Postern`.
+    /// Opens a device by its path, such as `\\.\Postern`, as an administrator.
     pub fn open(&self, path: &str) -> Result<File, NtStatus> {
+        self.open_as(User::Administrator, path)
+    }
+
+    /// Opens a device for reading and writing.
+    pub fn open_as(&self, user: User, path: &str) -> Result<File, NtStatus> {
         schedule::begins("the opening of a device");
-        File::open(&self.kernel, path)
+        File::open(&self.kernel, user, path)
     }
 
     /// What drivers did wrong so far.
@@ -113,7 +119,12 @@ impl Lab {
         self.kernel.injections.add(fault);
     }
 
-    /// Takes back every injected fault that has not happened yet.
+    /// Makes the next call of a kernel function that can fail take some time, by the lab's clock.
+    pub fn delay_call(&self, function: &str, time: Duration) {
+        self.kernel.injections.delay(function.into(), time);
+    }
+
+    /// Takes back every injected fault and every delay that has not happened yet.
     pub fn clear_faults(&self) {
         self.kernel.injections.clear();
     }
@@ -174,11 +185,7 @@ impl Lab {
 
     /// Waits for some time, by the lab's clock.
     pub fn sleep(&self, time: Duration) {
-        self.enter(|| {
-            if !schedule::sleep(time, Until::Time) {
-                std::thread::sleep(time);
-            }
-        });
+        self.enter(|| sleep(time));
     }
 
     /// Waits until something has become true, which `condition` only looks at: under a schedule, what it does would make others look
@@ -201,5 +208,12 @@ impl Lab {
     /// Whether a bug check has stopped the lab for good.
     pub fn stopped(&self) -> bool {
         self.kernel.stopped()
+    }
+}
+
+/// Waits for some time, by the clock of the lab that this thread has entered.
+pub(crate) fn sleep(time: Duration) {
+    if !schedule::sleep(time, Until::Time) {
+        std::thread::sleep(time);
     }
 }

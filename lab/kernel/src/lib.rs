@@ -26,6 +26,7 @@ mod ptr;
 mod report;
 mod schedule;
 mod shared_data;
+mod stack;
 mod thread;
 mod traffic;
 
@@ -37,6 +38,7 @@ pub use kernel::Config;
 pub use lab::Lab;
 pub use nt::NtStatus;
 pub use ntos::io::{File, PendingIo};
+pub use ntos::security::User;
 pub use report::{Kind, Place, Violation};
 pub use schedule::{Run, Schedule, Step};
 pub use traffic::{Connection, Decision, Direction, Fragment, Outcome, Packet, Traffic};

@@ -21,6 +21,8 @@ pub enum Kind {
     SpinLock,
     /// Pool overrun, used after free, or freed twice.
     Pool,
+    /// A stack used after the call that it belonged to had returned.
+    Stack,
     /// Something acquired and still held after unload.
     Leak,
     /// A call into an image that has been unloaded, or would be if it were not caught.
@@ -39,6 +41,7 @@ impl fmt::Display for Kind {
             Kind::Irql => "irql",
             Kind::SpinLock => "spin lock",
             Kind::Pool => "pool",
+            Kind::Stack => "stack",
             Kind::Leak => "leak",
             Kind::LateCall => "late call",
             Kind::Contract => "contract",

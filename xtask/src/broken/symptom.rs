@@ -36,7 +36,7 @@ fn running_test(output: &str) -> Option<&str> {
 
 /// The first violation that the lab reports, in words or as a structure.
 fn violation(errors: &str) -> Option<String> {
-    const KINDS: [&str; 7] = ["irql", "spin lock", "pool", "leak", "late call", "contract", "bug check"];
+    const KINDS: [&str; 8] = ["irql", "spin lock", "pool", "stack", "leak", "late call", "contract", "bug check"];
     errors.lines().map(str::trim).find_map(|line| {
         if let Some(what) = line.strip_prefix("what: \"") {
             return Some(what.trim_end_matches("\",").replace("\\\"", "\""));

@@ -12,6 +12,7 @@
 //! | model | threads | preemptions | executions |
 //! | --- | --- | --- | --- |
 //! | gate: two enter, one closes; on one lane, on two | 3 | all | 21829, 4619 |
+//! | gate: one makes ready and opens, one enters | 2 | all | 5 |
 //! | a flow is established while the driver leaves; also: the first removal fails | 2 | all | 31, 31 |
 //! | a flow is established, ends by itself, and the driver leaves | 3 | 3 | 86558 |
 //! | the same, with each documented status of a refusal, and an undocumented one, at each layer | 3 | 3 | 10355, 3811, 53 |

@@ -84,6 +84,8 @@ pub(crate) struct State {
     pub classify_handles: classify_handle::ClassifyHandles,
     pub ndis: crate::ndis::State,
     handles: management::Handles,
+    /// As [`Config::deletion_waits`].
+    pub deletion_waits: bool,
 }
 
 /// Who called an import: for what it acquires.
@@ -131,6 +133,7 @@ impl State {
             classify_handles: classify_handle::ClassifyHandles::default(),
             ndis: crate::ndis::State::default(),
             handles: management::Handles::default(),
+            deletion_waits: config.deletion_waits,
         }
     }
 

@@ -28,9 +28,11 @@ impl CalloutNotify for Notifier<'_> {
         if kind == NotifyType::DeleteFilter
             && let Some(filter) = self.0.view.load().filter(filter)
         {
-            // What notifyFn frees now may be in use by a classify that began before: let those end first.
             filter.delete();
-            callout.quiesce();
+            // What notifyFn frees now may be in use by a classify that began before: let those end first.
+            if self.0.deletion_waits {
+                callout.quiesce();
+            }
         }
         let processor = thread::page().processor.get();
         let Some(_call) = callout.enter(processor) else { return Ok(()) };

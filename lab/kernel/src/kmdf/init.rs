@@ -15,6 +15,7 @@ use crate::kmdf::object;
 use crate::kmdf::report::{WDF_VERIFIER_FATAL_ERROR, broken, fatal, required};
 use crate::kmdf::wdm;
 use crate::nt::{DISPATCH_LEVEL, NtStatus, PASSIVE_LEVEL, UnicodeString};
+use crate::ntos::security::Security;
 use crate::ptr::Ptr;
 use crate::thread;
 
@@ -73,7 +74,7 @@ pub(super) struct Preprocess {
 pub(super) struct Init {
     pub client: Arc<Client>,
     pub name: Option<String>,
-    pub sddl: Option<String>,
+    pub security: Option<Security>,
     pub device_class: bool,
     pub device_type: u32,
     pub characteristics: u32,
@@ -128,13 +129,14 @@ extern "win64" fn WdfControlDeviceInitAllocate(_globals: Ptr<Globals>, driver: u
     if !require_irql(PASSIVE_LEVEL) {
         return 0;
     }
-    if !check_sddl(&sddl) || inject::faulted().is_some() {
+    let security = parse(&sddl);
+    if security.is_none() || inject::faulted().is_some() {
         return 0;
     }
     let init = Init {
         client: driver.object.client.clone(),
         name: None,
-        sddl: Some(sddl),
+        security,
         device_class: false,
         device_type: FILE_DEVICE_UNKNOWN,
         characteristics: 0,
@@ -151,15 +153,15 @@ extern "win64" fn WdfControlDeviceInitAllocate(_globals: Ptr<Globals>, driver: u
     address
 }
 
-fn check_sddl(sddl: &str) -> bool {
-    let fine = wdm::is_sddl(sddl);
-    if !fine {
+fn parse(sddl: &str) -> Option<Security> {
+    let security = Security::parse(sddl);
+    if security.is_none() {
         broken(
             format!("{} was given the security descriptor {sddl:?}, which is not SDDL", export::current_name()),
             "pass for example SDDL_DEVOBJ_SYS_ALL_ADM_ALL: D:P(A;;GA;;;SY)(A;;GA;;;BA)",
         );
     }
-    fine
+    security
 }
 
 extern "win64" fn WdfControlDeviceInitSetShutdownNotification(
@@ -253,15 +255,15 @@ extern "win64" fn WdfDeviceInitAssignSDDLString(
     if !require_irql(PASSIVE_LEVEL) {
         return NtStatus::INVALID_DEVICE_REQUEST;
     }
-    let sddl = sddl.non_null().map(|sddl| sddl.read().text());
-    if sddl.as_deref().is_some_and(|sddl| !check_sddl(sddl)) {
+    let security = sddl.non_null().map(|sddl| parse(&sddl.read().text()));
+    if security == Some(None) {
         return NtStatus::INVALID_PARAMETER;
     }
     change(init, |_| ());
     if let Some(status) = inject::faulted() {
         return status;
     }
-    change(init, |init| init.sddl = sddl);
+    change(init, |init| init.security = security.flatten());
     NtStatus::SUCCESS
 }
 

@@ -8,6 +8,7 @@ use crate::condition::{Condition, Until};
 use crate::kernel::lock;
 use crate::nt::{DeviceObject, IoStackLocation, IoStatusBlock, Irp, NtStatus};
 use crate::ntos::io::{self, NewDevice};
+use crate::ntos::security::Security;
 use crate::ptr::{Ptr, field};
 use crate::report;
 use crate::schedule;
@@ -42,9 +43,10 @@ pub(super) struct DeviceParameters<'a> {
     pub device_type: u32,
     pub characteristics: u32,
     pub exclusive: bool,
+    pub security: Option<Security>,
 }
 
-pub(super) fn create_device(driver: u64, new: &DeviceParameters<'_>) -> Result<Ptr<DeviceObject>, NtStatus> {
+pub(super) fn create_device(driver: u64, new: DeviceParameters<'_>) -> Result<Ptr<DeviceObject>, NtStatus> {
     let kernel = thread::current();
     let owner = kernel.drivers.by_object(driver).ok_or(NtStatus::INVALID_PARAMETER)?;
     kernel.io.create_device(NewDevice {
@@ -52,8 +54,10 @@ pub(super) fn create_device(driver: u64, new: &DeviceParameters<'_>) -> Result<P
         extension: 0,
         name: new.name,
         device_type: new.device_type,
-        characteristics: new.characteristics,
+        // "WdfDeviceInitSetCharacteristics": the framework always sets it.
+        characteristics: new.characteristics | io::FILE_DEVICE_SECURE_OPEN,
         exclusive: new.exclusive,
+        security: new.security,
     })
 }
 
@@ -71,10 +75,6 @@ pub(super) fn create_link(link: &str, target: &str, image: u64) -> NtStatus {
 
 pub(super) fn delete_link(link: &str) {
     thread::current().io.remove_link(link);
-}
-
-pub(super) fn is_sddl(text: &str) -> bool {
-    io::is_sddl(text)
 }
 
 /// The current stack location of an IRP.

@@ -12,6 +12,7 @@ pub(crate) mod object;
 pub(crate) mod pool;
 pub(crate) mod registry;
 pub(crate) mod rtl;
+pub(crate) mod security;
 pub(crate) mod spin;
 pub(crate) mod system;
 pub(crate) mod table;

@@ -502,7 +502,7 @@ fn run_thread(driver_thread: &Arc<DriverThread>, argument: u64) {
     let context = CallContext { what: "StartRoutine", object: &by, at: "" };
     let exit = thread::as_driver_thread(driver_thread.object.address(), &driver_thread.doomed, || {
         // SAFETY: the driver passed this routine to be called with this context.
-        unsafe { call::invoke::<true, _>(&context, PASSIVE_LEVEL, driver_thread.routine as *const (), (argument,)) }
+        unsafe { call::invoke_on_own_stack(&context, PASSIVE_LEVEL, driver_thread.routine as *const (), (argument,)) }
     });
     let page = thread::page();
     if exit == Exit::ThreadTerminated && !driver_thread.doomed.load(Ordering::Relaxed) {

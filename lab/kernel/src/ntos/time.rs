@@ -225,6 +225,25 @@ impl Timers {
         }
     }
 
+    /// Has a timer that is set expire before whoever wants to cancel it does: it is too late for that, and the DPC is queued.
+    fn expire_now(&self, timer: Ptr<KTimer>) -> bool {
+        let armed = {
+            let mut queue = lock(&self.queue);
+            let Some(key) = queue.by_timer.get(&timer.address()).copied() else { return false };
+            let Some(armed) = queue.armed.get(&key).copied() else { return false };
+            if armed.period != Duration::ZERO || armed.routine == 0 {
+                return false;
+            }
+            let clock = &thread::current().clock;
+            clock.advance(key.0.saturating_duration_since(clock.now()));
+            queue.disarm(timer.address());
+            armed
+        };
+        let Armed { routine, caller, image, .. } = armed;
+        self.insert(QueuedDpc { dpc: Ptr::from_address(expire(timer)), routine, caller, image });
+        true
+    }
+
     /// Takes a timer off the queue. When this returns, the lab does not look at its memory any more.
     fn disarm(&self, timer: u64) -> bool {
         let mut queue = lock(&self.queue);
@@ -421,7 +440,11 @@ extern "win64" fn KeSetCoalescableTimer(timer: Ptr<KTimer>, due: i64, period: u3
 pub(crate) extern "win64" fn KeCancelTimer(timer: Ptr<KTimer>) -> u8 {
     require_irql(DISPATCH_LEVEL);
     let _ = timer.read();
-    u8::from(thread::current().timers.disarm(timer.address()))
+    let kernel = thread::current();
+    if kernel.clock.is_scheduled() && kernel.clock.elapsed().as_micros() % 2 == 1 && kernel.timers.expire_now(timer) {
+        return 0;
+    }
+    u8::from(kernel.timers.disarm(timer.address()))
 }
 
 extern "win64" fn KeReadStateTimer(timer: Ptr<KTimer>) -> u8 {

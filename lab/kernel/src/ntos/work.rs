@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::call::{CallContext, call_image};
+use crate::call::{CallContext, call_on_own_stack};
 use crate::condition::{Condition, Until};
 use crate::export::{self, Export, exports};
 use crate::image;
@@ -213,11 +213,11 @@ fn run(job: &Job) {
     }
     let _ = match (job.io, job.extended) {
         // SAFETY: the driver passed this routine for exactly this call.
-        (Some(io), true) => unsafe { call_image(&context, PASSIVE_LEVEL, routine, (io, job.context, job.item)) },
+        (Some(io), true) => unsafe { call_on_own_stack(&context, PASSIVE_LEVEL, routine, (io, job.context, job.item)) },
         // SAFETY: as above.
-        (Some(io), false) => unsafe { call_image(&context, PASSIVE_LEVEL, routine, (io, job.context)) },
+        (Some(io), false) => unsafe { call_on_own_stack(&context, PASSIVE_LEVEL, routine, (io, job.context)) },
         // SAFETY: as above.
-        (None, _) => unsafe { call_image(&context, PASSIVE_LEVEL, routine, (job.context,)) },
+        (None, _) => unsafe { call_on_own_stack(&context, PASSIVE_LEVEL, routine, (job.context,)) },
     };
 }
 
