@@ -3,6 +3,7 @@
 /// The image that the tests load.
 pub const IMAGE: &[u8] = postern_image::POSTERN_WDM_SYS;
 
+mod faults;
 mod flows;
 mod holding;
 mod leaving;
