@@ -246,6 +246,28 @@ fn a_packet_that_cannot_be_injected_is_freed() {
 }
 
 #[test]
+fn a_datagram_that_was_held_goes_on_with_its_control_data() {
+    for layer in [Layer::AleAuthConnectV4, Layer::AleAuthConnectV6] {
+        // A WSACMSGHDR with 4 bytes of data: its length, level and type.
+        let control: Vec<u8> = [20u64.to_le_bytes(), [0, 0, 0, 0, 19, 0, 0, 0], [1, 2, 3, 4, 0, 0, 0, 0]].concat();
+        for control in [&control[..], &[]] {
+            let lab = lab_with_driver();
+            hold_at(&lab, layer, FilterContext::empty());
+            let mut traffic = lab.traffic();
+            traffic.set_control_data(control);
+            assert!(begin(&mut traffic, &connection(UDP, layer), layer).pended);
+            let [entry] = held(&lab)[..] else { panic!("one operation waits") };
+            answer(&lab, entry.operation, Verdict::Permit).unwrap();
+            assert!(lab.settle(std::time::Duration::from_secs(10)), "it never settles");
+            let [sent] = &lab.take_sent()[..] else { panic!("one packet is sent") };
+            assert_eq!((sent.bytes.len(), &sent.control[..]), (8, control), "{layer:?}");
+            drop(traffic);
+            unload(&lab);
+        }
+    }
+}
+
+#[test]
 fn a_second_packet_of_an_operation_that_waits_takes_no_place() {
     let lab = lab_with_driver();
     let layer = Layer::AleAuthConnectV4;

@@ -23,6 +23,25 @@ fn every_round_of_load_traffic_and_unload_ends_with_a_full_receipt() {
     assert_clean(&lab);
 }
 
+/// Neither the driver's allocations nor what the lab makes for it, such as its thread's object, may add up.
+#[test]
+fn rounds_do_not_use_up_the_pool() {
+    const ROUNDS: usize = 20;
+    let lab = lab();
+    let round = || {
+        load(&lab);
+        let mut traffic = lab.traffic();
+        connect(&mut traffic, "192.0.2.7:443");
+        connect(&mut traffic, "[2001:db8::7]:443");
+        unload(&lab);
+        lab.allocations()
+    };
+    let first = round();
+    let last = (1..ROUNDS).map(|_| round()).last().unwrap();
+    // The object of a thread that has just ended may be there still.
+    assert!(last <= first + 1, "{first} allocations after one round, {last} after {ROUNDS}");
+}
+
 #[test]
 fn the_driver_leaves_whatever_unregistering_answers() {
     let lab = lab();

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use etherparse::{PacketBuilder, SlicedPacket, TcpHeader, TransportSlice};
 use postern_engine::objects::{Action, FilterFlags};
-use postern_lab::{Connection, Decision, Direction, Fault, Lab, NtStatus, Occurrences, Packet, Traffic};
+use postern_lab::{Connection, Decision, Direction, Fault, Lab, NtStatus, Occurrences, Packet, Sent, Traffic};
 use postern_protocol::FilterContext;
 use postern_protocol::callout::{Callout, Layer, Role};
 use uuid::Uuid;
 
+use crate::flows::flows;
 use crate::requests::statistics;
 use crate::support::*;
 
@@ -78,8 +79,12 @@ fn settle(lab: &Lab) {
 /// The one reset that was sent, as the peer of the connection sees it.
 fn the_reset(lab: &Lab, connection: &Connection<'_>) -> TcpHeader {
     settle(lab);
-    let [bytes] = &lab.take_sent()[..] else { panic!("one packet is sent") };
-    let packet = SlicedPacket::from_ip(bytes).unwrap();
+    let [sent] = &lab.take_sent()[..] else { panic!("one packet is sent") };
+    reset_in(sent, connection)
+}
+
+fn reset_in(sent: &Sent, connection: &Connection<'_>) -> TcpHeader {
+    let packet = SlicedPacket::from_ip(&sent.bytes).unwrap();
     let ip = packet.net.as_ref().unwrap();
     let (source, destination) = match ip {
         etherparse::NetSlice::Ipv4(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
@@ -176,6 +181,36 @@ fn a_connection_that_stands_is_reset_when_its_peer_sends_something() {
             drop(traffic);
             unload(&lab);
         }
+    }
+}
+
+/// What a flow has carried is what its ends have sent; the reset was sent by neither, and is in the receipt, among the packets.
+#[test]
+fn a_reset_is_not_counted_in_the_flow_that_it_ends() {
+    for layer in ACCEPT {
+        let lab = lab_with_driver();
+        let mut traffic = lab.traffic();
+        let connection = connection(TCP, layer);
+        assert_eq!(traffic.accept(&connection).decision, Decision::Permit);
+        // A second source of traffic does not know of the flow, so its packet asks for a new one.
+        block_at(&lab, layer, FilterContext::REJECT);
+        let mut syn = TcpHeader::new(0, 0, 4711, 64_000);
+        syn.syn = true;
+        assert_eq!(segment(&mut lab.traffic(), &connection, Direction::Inbound, &syn), Decision::Block);
+        settle(&lab);
+        let [sent] = &lab.take_sent()[..] else { panic!("one packet is sent") };
+        reset_in(sent, &connection);
+        let [before] = flows(&lab)[..] else { panic!("one flow is counted") };
+        assert_eq!(traffic.reenter(sent), Some(Decision::Permit));
+        let [after] = flows(&lab)[..] else { panic!("one flow is counted") };
+        assert_eq!(
+            (before.traffic.packets, before.traffic.bytes),
+            (after.traffic.packets, after.traffic.bytes),
+            "{layer:?}"
+        );
+        drop(traffic);
+        unload(&lab);
+        assert_eq!(receipt(&lab, "packets"), (1, 1));
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use postern_engine::objects::{Action, Callout, DisplayData, Provider};
 use postern_image::POSTERN_SYS;
-use postern_lab::{Config, Decision, Fault, Lab, NtStatus, Occurrences};
-use postern_protocol::callout::{COUNT, Layer, Role};
+use postern_lab::{Config, Connection, Decision, Fault, Lab, NtStatus, Occurrences, Outcome, Traffic};
+use postern_protocol::FilterContext;
+use postern_protocol::callout::{self, COUNT, Layer, Role};
 use uuid::Uuid;
 
 use crate::requests::statistics;
@@ -99,6 +101,59 @@ fn a_start_that_fails_at_any_step_leaves_nothing_behind() {
             unload(&lab);
         }
     }
+}
+
+const TCPIP_NOT_READY: u32 = 0xC022_0100;
+
+/// A connection comes in that a filter holds, and permits if nobody answers.
+fn accept_what_is_held(lab: &Lab, traffic: &mut Traffic) -> Outcome {
+    let session = session(lab);
+    let hold = callout::Callout { role: Role::Hold, layer: Layer::AleAuthRecvAcceptV4 };
+    let mut filter = filter("hold", Action::CalloutTerminating(add_callout_object(lab, session, hold)));
+    filter.layer = Uuid::from_u128(hold.layer.key());
+    filter.raw_context = FilterContext::OTHERWISE_PERMIT.to_raw();
+    lab.engine().filter_add(session, filter).unwrap();
+    let (local, remote) = (address("192.168.0.2:443"), address("192.0.2.7:50000"));
+    traffic.accept(&Connection { protocol: 6, local, remote, app: None })
+}
+
+/// "FwpsInjectionHandleCreate0 function": a driver is to call it again later. A driver that the boot loader loads starts before the stack,
+/// and before BFE.
+#[test]
+fn a_start_before_the_network_stack_catches_up_when_bfe_runs() {
+    let handles = |lab: &Lab| receipt(lab, "injection handles");
+    let lab = Lab::start(Config { bfe_running: false, ..Config::default() });
+    fail(&lab, "FwpsInjectionHandleCreate0", Occurrences::Next(6), TCPIP_NOT_READY);
+    load(&lab);
+    unload(&lab);
+    assert_eq!(handles(&lab), (0, 0));
+    load(&lab);
+    assert_eq!(lab.faults_left(), 0);
+
+    lab.set_bfe_running(true);
+    assert!(lab.settle(Duration::from_secs(10)), "it never settles");
+    let mut traffic = lab.traffic();
+    assert!(accept_what_is_held(&lab, &mut traffic).pended);
+    lab.pass_time(Duration::from_secs(60));
+    assert!(lab.settle(Duration::from_secs(10)), "it never settles");
+    drop(traffic);
+    unload(&lab);
+    assert_eq!(receipt(&lab, "packets"), (1, 1));
+    assert_eq!(handles(&lab), (3, 3));
+}
+
+/// Before the stack is ready an accept cannot be held: its packet could not go on.
+#[test]
+fn nothing_is_held_that_could_not_be_injected() {
+    let lab = lab();
+    fail(&lab, "FwpsInjectionHandleCreate0", Occurrences::Next(6), TCPIP_NOT_READY);
+    load(&lab);
+    let mut traffic = lab.traffic();
+    let outcome = accept_what_is_held(&lab, &mut traffic);
+    assert_eq!((outcome.decision, outcome.pended), (Decision::Permit, false));
+    drop(traffic);
+    unload(&lab);
+    assert_eq!(receipt(&lab, "injection handles"), (0, 0));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 pub const IMAGE: &[u8] = postern_image::POSTERN_WDM_SYS;
 
 mod access;
+mod faults;
 mod flows;
 mod holding;
 mod leaving;

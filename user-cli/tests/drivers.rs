@@ -151,9 +151,41 @@ fn a_driver_that_starts_before_the_base_filtering_engine_waits_for_it() {
 #[test]
 fn rounds_of_loading_and_unloading_under_traffic_are_clean() {
     let lab = Lab::absent();
-    let summary = lab.json(&["endure", "--rounds", "20", "--threads", "2", "--inject-statuses"]);
-    assert_eq!((&summary["clean"], &summary["complete_receipts"]), (&json!(20), &json!(20)), "{summary}");
-    assert!(summary["connections"].as_u64().unwrap() > 0);
+    let ran = lab.json(&["endure", "--rounds", "20", "--threads", "2", "--inject-statuses"]);
+    let images: Vec<&Value> = ran["drivers"].as_array().unwrap().iter().map(|driver| &driver["image"]).collect();
+    assert_eq!(images, ["postern.sys", "postern_wdm.sys"]);
+    for summary in ran["drivers"].as_array().unwrap() {
+        assert_eq!((&summary["clean"], &summary["complete_receipts"]), (&json!(20), &json!(20)), "{summary}");
+        assert!(summary["connections"].as_u64().unwrap() > 0);
+        let happened = summary["happened"].as_object().unwrap();
+        assert_eq!(happened.len(), 6);
+        assert!(happened.values().all(|tally| tally["times"].as_u64().unwrap() > 0), "{summary}");
+    }
+}
+
+#[test]
+fn rounds_are_ended_by_a_signal_with_the_numbers_so_far() {
+    let lab = Lab::absent();
+    let endure = lab.spawn(&["endure", "--json", "--rounds", "100000", "--threads", "1", "--model", "wdm"]);
+    // The first round lasts for more than a second.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    endure.signal(rustix::process::Signal::INT);
+    let ran = endure.end();
+    assert_eq!((ran.code, &*ran.err), (0, ""), "{ran:?}");
+    let ran: Value = serde_json::from_str(&ran.out).unwrap();
+    let summary = &ran["drivers"][0];
+    assert_eq!((&summary["interrupted"], &summary["rounds"], &summary["clean"]), (&json!(true), &json!(1), &json!(1)));
+}
+
+/// One that this program does not carry may do none of what the rounds are for.
+#[test]
+fn rounds_of_another_driver_need_only_be_clean() {
+    let lab = Lab::absent();
+    let image = lab.socket().with_extension("sys");
+    std::fs::write(&image, postern_image::POSTERN_WDM_SYS).unwrap();
+    let ran = lab.json(&["endure", "--rounds", "2", "--threads", "1", "--image", image.to_str().unwrap()]);
+    let summary = &ran["drivers"][0];
+    assert_eq!((&summary["image"], &summary["clean"]), (&json!(image), &json!(2)), "{ran}");
 }
 
 /// Objects with the keys of the driver's own, of a session that is not dynamic, and a stranger's filter in its sublayer.

@@ -32,6 +32,9 @@ pub const COMPLETE: &str = "receipt: complete";
 /// The first line of any other receipt.
 pub const INCOMPLETE: &str = "receipt: INCOMPLETE";
 
+/// Begins the lines, before the receipt, that say what was in flight when the driver began to leave: `in flight: flows: 12`.
+pub const IN_FLIGHT: &str = "in flight: ";
+
 /// All accounts of one stay.
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt<'a>(pub &'a [Account]);

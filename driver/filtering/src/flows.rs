@@ -15,6 +15,7 @@ use fwps::callback;
 use fwps::incoming::{self, Metadata, Values};
 use postern_core::Status;
 use postern_core::flows::{Association, Direction, Engine, Flows, Leaving, Observer, Removals, Slot, Slots, Ticket};
+use postern_core::receipt::IN_FLIGHT;
 use postern_protocol::Layer;
 use postern_protocol::callout::{Callout, Role};
 use postern_protocol::ioctl::{EventKind, FlowEntry};
@@ -219,6 +220,11 @@ callback! {
 
 /// Removes every context, and waits until the engine has given back each. The gate is closed and empty. IRQL: PASSIVE_LEVEL.
 pub fn leave() {
+    let counts = FLOWS.counts();
+    let alive = counts.begun.saturating_sub(counts.ended);
+    if alive != 0 {
+        log!("{IN_FLIGHT}flows: {alive}");
+    }
     FLOWS.remove_and_wait(&FilterEngine, &mut Waiting);
 }
 

@@ -12,6 +12,7 @@ use fwps::packet::{Packet, SendArguments};
 use fwps::pending::PendedOperation;
 use fwps::sys::*;
 use postern_core::held::{Answered, Held, Key, Subject};
+use postern_core::receipt::IN_FLIGHT;
 use postern_core::verdict::{self, Action, Answer, Question};
 use postern_protocol::ioctl::{Endpoints, EventKind, HeldEntry, Verdict};
 use postern_protocol::{Callout, FilterContext, Layer, Role};
@@ -277,13 +278,18 @@ pub fn expire() {
 /// senders send them again. With the gate closed and nobody inside, nothing waits afterwards and nothing is being completed.
 /// IRQL: PASSIVE_LEVEL.
 pub fn complete_all() {
+    let mut completed = 0u32;
     loop {
         // The lock is not held while an operation is completed.
         let answered = HELD.lock().drain();
         match answered {
             Some(answered) => drop(complete(answered)),
-            None => return,
+            None => break,
         }
+        completed += 1;
+    }
+    if completed != 0 {
+        log!("{IN_FLIGHT}operations: {completed}");
     }
 }
 

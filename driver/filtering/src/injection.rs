@@ -13,7 +13,7 @@ use fwps::injection::{Arrival, Departure, InjectionHandle, InjectionState};
 use fwps::packet::{Packet, PacketPool};
 use fwps::sys::{
     ADDRESS_FAMILY, AF_INET, AF_INET6, AF_UNSPEC, BOOLEAN, FWPS_INJECTION_TYPE_NETWORK, FWPS_INJECTION_TYPE_TRANSPORT,
-    NET_BUFFER_LIST, NTSTATUS,
+    NET_BUFFER_LIST, NTSTATUS, STATUS_FWP_TCPIP_NOT_READY,
 };
 
 use crate::log::failed;
@@ -46,40 +46,31 @@ static HAS_SENT: AtomicBool = AtomicBool::new(false);
 /// What injecting takes. [`Injection::stop`] ends it; dropping it afterwards frees the pool.
 #[must_use = "an injection handle that is forgotten calls into an image that may be gone"]
 pub struct Injection {
-    handles: [Option<InjectionHandle>; KINDS.len()],
     #[expect(dead_code, reason = "freed with the value")]
     pool: PacketPool,
 }
 
 impl Injection {
-    /// IRQL: PASSIVE_LEVEL. `STATUS_FWP_TCPIP_NOT_READY` while the system starts.
+    /// Handles for which the TCP/IP stack is not ready, because the system starts, are left to [`catch_up`]. IRQL: PASSIVE_LEVEL.
     pub fn start() -> Result<Self, NTSTATUS> {
         let pool = PacketPool::new().map_err(|status| failed("allocating a pool of packets", status))?;
         POOL.store(pool.as_raw(), Ordering::Release);
-        let mut injection = Injection { handles: [const { None }; KINDS.len()], pool };
-        for ((family, types), (handle, open)) in KINDS.into_iter().zip(injection.handles.iter_mut().zip(&OPEN)) {
-            match InjectionHandle::new(family, types) {
-                Ok(created) => {
-                    HANDLES.begin();
-                    open.store(created.as_raw(), Ordering::Release);
-                    *handle = Some(created);
-                }
-                Err(status) => {
-                    injection.stop();
-                    return Err(failed("creating an injection handle", status));
-                }
-            }
+        let mut injection = Injection { pool };
+        if let Err(status) = create_handles() {
+            injection.stop();
+            return Err(status);
         }
         Ok(injection)
     }
 
-    /// Waits until every injection has completed. Nobody may inject, or hold a packet, any more. IRQL: PASSIVE_LEVEL.
+    /// Waits until every injection has completed. Nobody may inject, or hold a packet, or catch up, any more. IRQL: PASSIVE_LEVEL.
     pub fn stop(&mut self) {
         reject::forget_all();
         POOL.store(ptr::null_mut(), Ordering::Release);
-        for (handle, open) in self.handles.iter_mut().zip(&OPEN).rev() {
-            open.store(ptr::null_mut(), Ordering::Release);
-            let Some(mut handle) = handle.take() else { continue };
+        for open in OPEN.iter().rev() {
+            let handle = open.swap(ptr::null_mut(), Ordering::AcqRel);
+            // SAFETY: the number is a handle's, which stands until this has destroyed it.
+            let Some(mut handle) = (unsafe { InjectionHandle::from_raw(handle) }) else { continue };
             while let Err(status) = handle.destroy() {
                 failed("destroying an injection handle", status);
                 pause(100);
@@ -89,8 +80,37 @@ impl Injection {
     }
 }
 
-/// The pool, from [`Injection::start`] to [`Injection::stop`], which everything that calls this has ended before.
+/// Creates the handles that there are not.
+fn create_handles() -> Result<(), NTSTATUS> {
+    for ((family, types), open) in KINDS.into_iter().zip(&OPEN) {
+        if !open.load(Ordering::Acquire).is_null() {
+            continue;
+        }
+        match InjectionHandle::new(family, types) {
+            Ok(created) => {
+                HANDLES.begin();
+                open.store(created.as_raw(), Ordering::Release);
+            }
+            Err(STATUS_FWP_TCPIP_NOT_READY) => {
+                log!("the TCP/IP stack is not ready: what needs an injection handle waits until BFE runs");
+            }
+            Err(status) => return Err(failed("creating an injection handle", status)),
+        }
+    }
+    Ok(())
+}
+
+/// Creates the handles for which the TCP/IP stack was not ready ("FwpsInjectionHandleCreate0 function": call again later). The caller is
+/// inside the gate, or starts the driver, and alone. IRQL: PASSIVE_LEVEL.
+pub fn catch_up() {
+    // Without them nothing is held that would have to be injected; the next call tries again.
+    let _ = create_handles();
+}
+
+/// The pool, from [`Injection::start`] to [`Injection::stop`], which everything that calls this has ended before. `None` as long as
+/// the TCP/IP stack is not ready: a packet that could not be injected is not copied.
 pub fn pool() -> Option<ManuallyDrop<PacketPool>> {
+    handle(TRANSPORT)?;
     // SAFETY: the number is a pool's; the order of the ledger has the pool outlive what uses it.
     unsafe { PacketPool::from_raw(POOL.load(Ordering::Acquire)) }
 }

@@ -19,6 +19,7 @@ use postern_protocol::{DRIVER_PROVIDER, DRIVER_SUBLAYER, FilterContext};
 use wdk_sys::DEVICE_OBJECT;
 use widestring::{U16CStr, u16cstr};
 
+use crate::injection;
 use crate::lock::PassiveLock;
 use crate::log::failed;
 use crate::shared::{self, FILTERS, SESSIONS};
@@ -61,7 +62,10 @@ static HAS_STOPPED: AtomicBool = AtomicBool::new(false);
 pub fn follow_bfe() -> Result<(), NTSTATUS> {
     let mut state = POLICY.lock();
     let running = bfe::is_running();
-    if !running {
+    if running {
+        // Before there are filters that need it.
+        injection::catch_up();
+    } else {
         HAS_STOPPED.store(true, Ordering::Release);
     }
     if HAS_STOPPED.load(Ordering::Acquire) {

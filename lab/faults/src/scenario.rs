@@ -16,7 +16,8 @@ use postern_engine::objects::{
 use postern_lab::{
     Call, Config, Connection, Direction, Fault, File, Lab, LoadError, Packet, PendingIo, Traffic, Violation,
 };
-use postern_protocol::callout::{Layer, Role};
+use postern_protocol::FilterContext;
+use postern_protocol::callout::{Callout as Callee, Layer, Role};
 use postern_protocol::ioctl::{self, AnswerRequest, ApplicationRequest, HeldEntry, ListHeader, ListRequest};
 use postern_protocol::ioctl::{WatchHeader, WatchRequest};
 use uuid::Uuid;
@@ -107,7 +108,11 @@ const NAME: &str = "scenario";
 /// Ports of remote hosts, by what the scenario's filters do with them.
 const BLOCKED: u16 = 1000;
 const HELD: u16 = 7000;
+const REJECTED: u16 = 2000;
 const OTHER: u16 = 443;
+
+/// Longer than an operation is held if its filter does not say for how long.
+const TOO_LONG: Duration = Duration::from_secs(60);
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -201,6 +206,16 @@ impl Run {
             send(&mut traffic, &connection, direction, ACK);
         }
         self.settle("held flows go on");
+        self.hold(&mut traffic, 30_100);
+        self.settle("operations are held for too long");
+        self.lab.pass_time(TOO_LONG);
+        self.settle("operations run out of time");
+        for port in 30_200..30_203 {
+            for ipv6 in [false, true] {
+                begin(&mut traffic, &connection(TCP, ipv6, port, REJECTED), Direction::Inbound);
+            }
+        }
+        self.settle("connections are rejected");
 
         self.set_bfe_running(false);
         self.settle("BFE stops");
@@ -374,11 +389,15 @@ impl Run {
         {
             // What is blocked or held later than at its authorisation is another flow's packet.
             for layer in role.layers().iter().take(if port.is_some() { 4 } else { usize::MAX }) {
-                let callout = postern_protocol::Callout { role, layer: *layer };
-                let key = Uuid::from_u128(callout.key());
-                engine.callout_add(session, callout_object(key, *layer))?;
-                engine.filter_add(session, filter(key, *layer, role, port))?;
+                // What nobody answers goes on, so that a packet is injected then too.
+                let context = if role == Role::Hold { FilterContext::OTHERWISE_PERMIT } else { FilterContext::empty() };
+                engine.callout_add(session, callout_object(Callee { role, layer: *layer }))?;
+                engine.filter_add(session, filter(Callee { role, layer: *layer }, port, context))?;
             }
+        }
+        for layer in [Layer::AleAuthRecvAcceptV4, Layer::AleAuthRecvAcceptV6] {
+            let callee = Callee { role: Role::Block, layer };
+            engine.filter_add(session, filter(callee, Some(REJECTED), FilterContext::REJECT))?;
         }
         engine.session_close(session)
     }
@@ -388,9 +407,9 @@ fn display() -> DisplayData {
     DisplayData { name: NAME.into(), description: String::new() }
 }
 
-fn callout_object(key: Uuid, layer: Layer) -> Callout {
+fn callout_object(Callee { role, layer }: Callee) -> Callout {
     Callout {
-        key,
+        key: Uuid::from_u128(Callee { role, layer }.key()),
         display: display(),
         persistent: false,
         uses_provider_context: false,
@@ -403,7 +422,9 @@ fn callout_object(key: Uuid, layer: Layer) -> Callout {
     }
 }
 
-fn filter(callout: Uuid, layer: Layer, role: Role, remote_port: Option<u16>) -> Filter {
+fn filter(callee: Callee, remote_port: Option<u16>, context: FilterContext) -> Filter {
+    let Callee { role, layer } = callee;
+    let callout = Uuid::from_u128(callee.key());
     let fields = layers::by_id(layer.id()).map_or(&[][..], |layer| layer.fields);
     let conditions =
         fields.iter().find(|field| field.name == "IP_REMOTE_PORT").zip(remote_port).map(|(field, port)| Condition {
@@ -429,7 +450,7 @@ fn filter(callout: Uuid, layer: Layer, role: Role, remote_port: Option<u16>) -> 
             Role::Monitor | Role::Inspect => Action::CalloutInspection(callout),
             Role::Block | Role::Permit | Role::Hold => Action::CalloutTerminating(callout),
         },
-        raw_context: 0,
+        raw_context: context.to_raw(),
         id: 0,
         effective_weight: 0,
     }

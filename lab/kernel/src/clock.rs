@@ -29,7 +29,7 @@ pub(crate) struct Clock {
     scheduled: AtomicBool,
     /// Nanoseconds since the origin, while a schedule keeps the time.
     elapsed: AtomicU64,
-    /// Nanoseconds by which the lab is ahead of the machine, after a schedule.
+    /// Nanoseconds by which the lab is ahead of the machine otherwise.
     ahead: AtomicU64,
     /// What images read inline.
     pub shared_data: SharedData,
@@ -98,9 +98,10 @@ impl Clock {
         self.shared_data.set_times(self.interrupt_time(), self.system_time(), self.ticks());
     }
 
-    /// Lets time pass under a schedule.
+    /// Lets time pass: under a schedule, which alone does so then, or beyond the machine's.
     pub fn advance(&self, by: Duration) {
-        self.elapsed.fetch_add(nanoseconds(by), Ordering::Relaxed);
+        let passed = if self.is_scheduled() { &self.elapsed } else { &self.ahead };
+        passed.fetch_add(nanoseconds(by), Ordering::Relaxed);
         self.tick();
     }
 

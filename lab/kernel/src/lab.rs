@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::condition::Until;
 use crate::driver::{self, DriverInfo, LoadError, UnloadError, UnloadReport};
 use crate::export;
+use crate::fwp::injection::Sent;
 use crate::image::{Image, ImageError};
 use crate::inject::{Call, Fault};
 use crate::kernel::{Config, Kernel, lock};
@@ -134,10 +135,14 @@ impl Lab {
         self.kernel.injections.left()
     }
 
-    /// What images have sent through the network layer since this was last asked, from the IP header on: the last thousand packets that
-    /// nothing blocked.
-    pub fn take_sent(&self) -> Vec<Vec<u8>> {
+    /// What images have sent by injection since this was last asked: the last thousand packets that nothing blocked.
+    pub fn take_sent(&self) -> Vec<Sent> {
         self.kernel.fwp.injection.take_sent()
+    }
+
+    /// How many allocations there are in the pool: those of drivers, and what the lab has made for them.
+    pub fn allocations(&self) -> usize {
+        self.kernel.pool.live()
     }
 
     /// Records, from now on, the calls by images of functions that can fail.
@@ -164,7 +169,7 @@ impl Lab {
         let deadline = kernel.clock.now() + at_most;
         let is_idle = || {
             kernel.workers.is_idle()
-                && kernel.timers.is_idle()
+                && kernel.timers.is_idle(kernel.clock.now())
                 && kernel.fwp.injection.is_idle()
                 && kernel.dispatcher.idle() == kernel.objects.live_threads()
         };
@@ -175,6 +180,12 @@ impl Lab {
             self.sleep(Duration::from_micros(50));
         }
         true
+    }
+
+    /// Lets this much time pass at once. Timers that are due then expire; who waits otherwise waits as long as before.
+    pub fn pass_time(&self, time: Duration) {
+        self.kernel.clock.advance(time);
+        self.kernel.timers.look_again();
     }
 
     /// Stops the lab because a driver hangs: whoever waits in there leaves, and a violation each says where it was.

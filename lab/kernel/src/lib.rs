@@ -31,6 +31,7 @@ mod thread;
 mod traffic;
 
 pub use driver::{DriverInfo, LoadError, UnloadError, UnloadReport};
+pub use fwp::injection::Sent;
 pub use fwp::{EngineClient, EngineError};
 pub use image::{ImageError, QUARANTINED};
 pub use inject::{Call, Failure, Fault, Meaning, Occurrences, cannot_fail, failures_of, fallible_functions};

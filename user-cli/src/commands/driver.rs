@@ -68,6 +68,15 @@ pub enum Model {
     Wdm,
 }
 
+impl Model {
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Model::Kmdf => "postern.sys",
+            Model::Wdm => "postern_wdm.sys",
+        }
+    }
+}
+
 pub fn run(context: &Context, command: Command) -> Result<Exit> {
     match command {
         Command::Load { image, model, name } => load(context, image, model, name),

@@ -91,6 +91,22 @@ impl Unloaded {
     pub fn has_complete_receipt(&self) -> bool {
         self.receipt.iter().any(|line| line.contains(receipt::COMPLETE))
     }
+
+    /// How many of something the driver began during its stay, as its receipt says; 0 if it says nothing.
+    pub fn begun(&self, what: &str) -> u64 {
+        self.number(&format!("receipt: {what}: "))
+    }
+
+    /// How many of something were in flight when the driver began to leave; 0 if it says nothing.
+    pub fn in_flight(&self, what: &str) -> u64 {
+        self.number(&format!("{}{what}: ", receipt::IN_FLIGHT))
+    }
+
+    /// The number that follows these words.
+    fn number(&self, words: &str) -> u64 {
+        let after = self.receipt.iter().find_map(|line| line.split_once(words));
+        after.and_then(|(_, number)| number.split(' ').next()?.parse().ok()).unwrap_or(0)
+    }
 }
 
 /// Something that a driver did and should not have.

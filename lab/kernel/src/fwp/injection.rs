@@ -57,10 +57,21 @@ const ALL_TYPES: u32 = FWPS_INJECTION_TYPE_STREAM
 pub(crate) struct Injection {
     handles: Mutex<BTreeMap<u64, Arc<Handle>>>,
     queue: Mutex<Queue>,
-    /// What has left through the network layer and was not taken yet, oldest first.
-    sent: Mutex<VecDeque<Vec<u8>>>,
+    /// What has left and was not taken yet, oldest first.
+    sent: Mutex<VecDeque<Sent>>,
     /// Signalled when a job has been queued.
     queued: Condition,
+}
+
+/// A packet that an image has sent by injection.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// From the IP header on; what was injected into the transport's send path begins with the transport header.
+    pub bytes: Vec<u8>,
+    /// The control data that it was sent with.
+    pub control: Vec<u8>,
+    /// With which handle and context it was injected.
+    pub(crate) injection: (u64, u64),
 }
 
 #[derive(Default)]
@@ -98,6 +109,8 @@ struct Injected {
     handle: Arc<Handle>,
     entry: Entry,
     list: Ptr<NET_BUFFER_LIST>,
+    /// What it is sent with, if it is injected into the transport's send path.
+    arguments: Ptr<FWPS_TRANSPORT_SEND_PARAMS1>,
     completion: Ptr<()>,
     context: Ptr<c_void>,
 }
@@ -134,7 +147,7 @@ impl Injection {
         thread::spawn(&kernel.clone(), "lab injection", move || carry(&kernel)).expect("the system refuses a thread");
     }
 
-    fn keep_sent(&self, packet: Vec<u8>) {
+    fn keep_sent(&self, packet: Sent) {
         /// Packets that are kept if nobody takes them.
         const MOST: usize = 1024;
         let mut sent = lock(&self.sent);
@@ -144,8 +157,8 @@ impl Injection {
         sent.push_back(packet);
     }
 
-    /// What images have sent through the network layer since this was last asked.
-    pub fn take_sent(&self) -> Vec<Vec<u8>> {
+    /// What images have sent since this was last asked.
+    pub fn take_sent(&self) -> Vec<Sent> {
         core::mem::take(&mut *lock(&self.sent)).into()
     }
 
@@ -190,10 +203,23 @@ fn carry(kernel: &Arc<Kernel>) {
 }
 
 impl Injected {
+    /// The control data, which must last until the completion ("FWPS_TRANSPORT_SEND_PARAMS1 structure"): they are looked at as late as
+    /// possible.
+    fn control(&self) -> Vec<u8> {
+        let Some(arguments) = self.arguments.non_null() else { return Vec::new() };
+        let data: Ptr<u8> = Ptr::new(field!(arguments, controlData).read().cast());
+        let length = field!(arguments, controlDataLength).read() as usize;
+        (0..if data.is_null() { 0 } else { length }).map(|at| data.at(at).read()).collect()
+    }
+
     fn carry(self, kernel: &Kernel) {
         let permitted = injected::classify(kernel, self.entry, self.list);
-        if permitted && self.entry == Entry::NetworkSend {
-            kernel.fwp.injection.keep_sent(ndis::bytes_of(self.list, u32::MAX));
+        if permitted && matches!(self.entry, Entry::NetworkSend | Entry::TransportSend) {
+            kernel.fwp.injection.keep_sent(Sent {
+                bytes: ndis::bytes_of(self.list, u32::MAX),
+                control: self.control(),
+                injection: LabList::of(self.list).map_or((0, 0), LabList::injection),
+            });
         }
         let result = if permitted { STATUS_SUCCESS } else { STATUS_DATA_NOT_ACCEPTED };
         field!(self.list, Status).write(result);
@@ -289,6 +315,20 @@ pub(super) fn inject(
     completion: Ptr<()>,
     context: Ptr<c_void>,
 ) -> NTSTATUS {
+    inject_with(injection_handle, injection_context, entry, flags, Ptr::NULL, list, completion, context)
+}
+
+#[expect(clippy::too_many_arguments, reason = "those of the functions that inject")]
+fn inject_with(
+    injection_handle: u64,
+    injection_context: Ptr<c_void>,
+    entry: Entry,
+    flags: u32,
+    arguments: Ptr<FWPS_TRANSPORT_SEND_PARAMS1>,
+    list: Ptr<NET_BUFFER_LIST>,
+    completion: Ptr<()>,
+    context: Ptr<c_void>,
+) -> NTSTATUS {
     require_irql(DISPATCH_LEVEL);
     if let Some(status) = faulted() {
         return status.0;
@@ -309,7 +349,7 @@ pub(super) fn inject(
         state.count += 1;
     }
     lab_list.set_injection(handle.handle, injection_context.address());
-    let injected = Injected { handle, entry, list, completion, context };
+    let injected = Injected { handle, entry, list, arguments, completion, context };
     thread::current().fwp.injection.queue(Job::Inject(injected));
     STATUS_SUCCESS
 }
@@ -371,14 +411,14 @@ extern "win64" fn FwpsInjectTransportSendAsync1(
     injection_context: Ptr<c_void>,
     _endpoint: u64,
     flags: u32,
-    _arguments: Ptr<FWPS_TRANSPORT_SEND_PARAMS1>,
+    arguments: Ptr<FWPS_TRANSPORT_SEND_PARAMS1>,
     _family: u16,
     _compartment: u32,
     list: Ptr<NET_BUFFER_LIST>,
     completion: Ptr<()>,
     context: Ptr<c_void>,
 ) -> NTSTATUS {
-    inject(handle, injection_context, Entry::TransportSend, flags, list, completion, context)
+    inject_with(handle, injection_context, Entry::TransportSend, flags, arguments, list, completion, context)
 }
 
 extern "win64" fn FwpsInjectTransportReceiveAsync0(

@@ -32,7 +32,7 @@ pub(crate) mod classify_handle;
 mod client;
 mod flows;
 mod give;
-mod injection;
+pub(crate) mod injection;
 #[cfg(test)]
 mod injection_tests;
 mod management;

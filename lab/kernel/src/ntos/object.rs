@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use crate::call::{self, CallContext, Exit};
@@ -12,7 +12,7 @@ use crate::image;
 use crate::inject;
 use crate::inside::Inside;
 use crate::irql::{self, require_irql};
-use crate::kernel::lock;
+use crate::kernel::{Kernel, lock};
 use crate::nt::{
     APC_LEVEL, DISPATCH_LEVEL, DispatcherHeader, KThread, NtStatus, PASSIVE_LEVEL, THREAD_OBJECT, UnicodeString,
 };
@@ -100,8 +100,9 @@ impl Object {
     }
 }
 
-/// A thread that a driver created.
+/// A thread that a driver created. Its object goes with the last handle, reference and use of it.
 pub(crate) struct DriverThread {
+    kernel: Weak<Kernel>,
     pub object: Ptr<KThread>,
     pub image: u64,
     pub routine: u64,
@@ -109,6 +110,15 @@ pub(crate) struct DriverThread {
     /// Set when its driver has gone: it ends at the next wait instead of returning into the image.
     pub doomed: AtomicBool,
     pub ended: AtomicBool,
+}
+
+impl Drop for DriverThread {
+    fn drop(&mut self) {
+        // With the kernel goes the whole pool.
+        if let Some(kernel) = self.kernel.upgrade() {
+            kernel.pool.free_system(self.object.cast());
+        }
+    }
 }
 
 struct Counted {
@@ -463,6 +473,7 @@ fn create_thread(
     let at = object.cast::<DispatcherHeader>();
     at.write(header(THREAD_OBJECT, 0, 0, at));
     let driver_thread = Arc::new(DriverThread {
+        kernel: Arc::downgrade(&kernel),
         object,
         image,
         routine,

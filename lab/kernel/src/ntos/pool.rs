@@ -319,6 +319,11 @@ impl Pool {
         }
     }
 
+    /// How many allocations are live, the lab's own among them.
+    pub fn live(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).live.len()).sum()
+    }
+
     /// Allocations that an image made and has not freed.
     pub fn owned_by(&self, image: u64) -> Vec<Allocation> {
         let mut owned: Vec<Allocation> = self

@@ -196,10 +196,18 @@ impl Timers {
         })
     }
 
-    /// Whether no DPC is queued or running.
-    pub fn is_idle(&self) -> bool {
+    /// Whether no timer is due, and no DPC queued or running.
+    pub fn is_idle(&self, now: Instant) -> bool {
         let queue = lock(&self.queue);
-        queue.dpcs.is_empty() && queue.running.is_none()
+        let due = queue.armed.first_key_value().is_some_and(|((at, _), _)| *at <= now);
+        !due && queue.dpcs.is_empty() && queue.running.is_none()
+    }
+
+    /// Has the thread look at the time again.
+    pub fn look_again(&self) {
+        let queue = lock(&self.queue);
+        self.changed.notify_all();
+        drop(queue);
     }
 
     /// Waits until every DPC queued before the call has returned.

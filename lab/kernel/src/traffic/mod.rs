@@ -16,6 +16,7 @@ use fwps::sys::*;
 pub use postern_engine::Decision;
 
 use crate::fwp::classify::RawValues;
+use crate::fwp::injection::Sent;
 use crate::fwp::{FreeCells, Table, View};
 use crate::kernel::Kernel;
 use crate::lab::Lab;
@@ -25,6 +26,7 @@ use crate::thread;
 
 use course::Fragments;
 use flow::{App, Flow, Flows, Key};
+use header::Header;
 use layer_data::LayerData;
 use values::Octets;
 pub(crate) use walk::At;
@@ -144,6 +146,9 @@ struct Scratch {
     held: Vec<LayerData>,
     metadata: Box<FWPS_INCOMING_METADATA_VALUES0>,
     process_path: FWP_BYTE_BLOB,
+    /// The control data that programs send with, and the piece of memory in which a classify finds them.
+    control: Vec<u8>,
+    shown_control: Vec<u8>,
     stock: FreeCells,
     next_endpoint: u64,
 }
@@ -156,6 +161,8 @@ impl Scratch {
             held: Vec::new(),
             metadata: Box::new(walk::NO_METADATA),
             process_path: FWP_BYTE_BLOB { size: 0, data: core::ptr::null_mut() },
+            control: Vec::new(),
+            shown_control: Vec::new(),
             stock: FreeCells::default(),
             next_endpoint: 1,
         }
@@ -213,6 +220,11 @@ impl Traffic {
     /// The program (NT path) that packets belong to from now on, where no `connect` or `accept` has said another.
     pub fn set_app(&mut self, path: Option<&str>) {
         self.app = path.map(|path| self.app_of(path));
+    }
+
+    /// The control data (`WSACMSGHDR`s) that programs send datagrams with from now on.
+    pub fn set_control_data(&mut self, control: &[u8]) {
+        self.scratch.control = control.to_vec();
     }
 
     fn app_of(&mut self, path: &str) -> usize {
@@ -308,6 +320,33 @@ impl Traffic {
                 return course::fragment(&mut walk, &mut self.flows, &mut self.fragments, self.app);
             }
             course::whole(&mut walk, &mut self.flows, self.app)
+        })
+    }
+
+    /// What an image has sent at the network layer comes by in the flow of the same addresses and ports: "outbound packets reenter from
+    /// the top" ("Packet Injection Functions"). Returns whether it goes on; `None` if there is no such flow.
+    pub fn reenter(&mut self, sent: &Sent) -> Option<Decision> {
+        let header = Header::parse(&sent.bytes)?;
+        let (local, remote) = (header.source, header.destination);
+        let packet = Packet {
+            protocol: header.protocol,
+            local,
+            remote,
+            bytes: &sent.bytes,
+            payload: sent.bytes.get(header.length..)?,
+            ..Packet::NOTHING
+        };
+        let key = Key::new(packet.protocol, &local, &remote, 0);
+        thread::enter(&self.kernel, || {
+            let octets = Octets::new(&local, &remote);
+            let (view, callouts) = (self.view.load(), self.callouts.load());
+            let flow = self.flows.get_mut(&key)?;
+            let scratch = &mut self.scratch;
+            let mut walk = Walk::new(&self.kernel, view, callouts, scratch, &packet, &octets, &self.apps);
+            walk.belongs_to(flow);
+            walk.reenters(sent.injection);
+            let passes = [At::OutboundTransport, At::OutboundIpPacket].into_iter().all(|at| walk.pass(at).is_ok());
+            Some(if passes { Decision::Permit } else { Decision::Block })
         })
     }
 

@@ -14,7 +14,7 @@ use crate::fwp::classify::Classify;
 use crate::fwp::pending::Operation;
 use crate::fwp::{Table, View};
 use crate::kernel::Kernel;
-use crate::ndis;
+use crate::ndis::{self, LabList};
 use crate::ptr::Ptr;
 use crate::thread;
 
@@ -178,7 +178,19 @@ impl<'a> Walk<'a> {
 
     fn classify(&mut self, at: At, layer: u16) -> Verdict {
         self.fill_metadata(at);
-        self.run(at, layer)
+        let verdict = self.run(at, layer);
+        // The control data are the callout's for the time of the call.
+        self.scratch.shown_control.fill(0xDD);
+        verdict
+    }
+
+    /// The packet is one that an image has injected.
+    pub fn reenters(&mut self, (handle, context): (u64, u64)) {
+        self.loaded = true;
+        self.scratch.load(self.packet);
+        if let Some(list) = LabList::of(Ptr::new(self.scratch.data.list(0))) {
+            list.set_injection(handle, context);
+        }
     }
 
     /// The packet goes on where an operation was left.
@@ -328,15 +340,23 @@ impl<'a> Walk<'a> {
             At::InboundTransport => {
                 FLOW | IP | TRANSPORT | COMPARTMENT_ID | ENDPOINT | ICMP_ID | FWPS_METADATA_FIELD_ALE_CLASSIFY_REQUIRED
             }
-            At::OutboundTransport => FLOW | TRANSPORT | COMPARTMENT_ID | ENDPOINT | SCOPE | ICMP_ID,
+            At::OutboundTransport => FLOW | TRANSPORT | COMPARTMENT_ID | ENDPOINT | CONTROL | SCOPE | ICMP_ID,
             At::Stream => FLOW,
-            At::DatagramData => FLOW | IP | TRANSPORT | COMPARTMENT_ID | ENDPOINT | SCOPE | ICMP_ID,
+            At::DatagramData => FLOW | IP | TRANSPORT | COMPARTMENT_ID | ENDPOINT | CONTROL | SCOPE | ICMP_ID,
             At::InboundIcmpError => IP | TRANSPORT | COMPARTMENT_ID | ENDPOINT,
-            At::OutboundIcmpError => TRANSPORT | COMPARTMENT_ID | ENDPOINT | SCOPE,
+            At::OutboundIcmpError => TRANSPORT | COMPARTMENT_ID | ENDPOINT | CONTROL | SCOPE,
             At::BindRedirect | At::ConnectRedirect => FWPS_METADATA_FIELD_PROCESS_ID | ENDPOINT,
             At::ResourceAssignment | At::AuthListen => PROCESS | ENDPOINT | COMPLETION,
             At::AuthConnect => {
-                FLOW | PROCESS | TRANSPORT | COMPARTMENT_ID | ENDPOINT | DIRECTION | ICMP_ID | SCOPE | COMPLETION
+                FLOW | PROCESS
+                    | TRANSPORT
+                    | COMPARTMENT_ID
+                    | ENDPOINT
+                    | DIRECTION
+                    | CONTROL
+                    | ICMP_ID
+                    | SCOPE
+                    | COMPLETION
             }
             At::AuthRecvAccept => {
                 FLOW | IP | PROCESS | TRANSPORT | COMPARTMENT_ID | ENDPOINT | DIRECTION | ICMP_ID | COMPLETION
@@ -358,6 +378,7 @@ impl<'a> Walk<'a> {
             (PROCESS, self.app.is_some()),
             (SCOPE, self.facts.v6),
             (COMPLETION, self.completion != 0),
+            (CONTROL, !inbound && self.packet.protocol != TCP && !self.scratch.control.is_empty()),
         ];
         let mut present = possible;
         for (field, known) in known {
@@ -381,6 +402,11 @@ impl<'a> Walk<'a> {
             self.scratch.process_path = FWP_BYTE_BLOB { size: app.id.len() as u32, data: app.id.as_ptr().cast_mut() };
             metadata.processPath = &raw mut self.scratch.process_path;
         }
+        if present & CONTROL != 0 {
+            self.scratch.shown_control.clone_from(&self.scratch.control);
+            metadata.controlData = self.scratch.shown_control.as_mut_ptr().cast();
+            metadata.controlDataLength = self.scratch.shown_control.len() as u32;
+        }
         if is_icmp {
             metadata.icmpIdAndSequence = icmp::id_and_sequence(self.packet);
         }
@@ -400,6 +426,7 @@ const TRANSPORT: u32 = FWPS_METADATA_FIELD_TRANSPORT_HEADER_SIZE;
 const COMPARTMENT_ID: u32 = FWPS_METADATA_FIELD_COMPARTMENT_ID;
 const FRAGMENT: u32 = FWPS_METADATA_FIELD_FRAGMENT_DATA;
 const ICMP_ID: u32 = FWPS_METADATA_FIELD_ICMP_ID_AND_SEQUENCE;
+const CONTROL: u32 = FWPS_METADATA_FIELD_TRANSPORT_CONTROL_DATA;
 const SCOPE: u32 = FWPS_METADATA_FIELD_REMOTE_SCOPE_ID;
 const COMPLETION: u32 = FWPS_METADATA_FIELD_COMPLETION_HANDLE;
 const DIRECTION: u32 = FWPS_METADATA_FIELD_PACKET_DIRECTION;
