@@ -4,6 +4,7 @@ mod bench;
 mod broken;
 mod build;
 mod demo;
+mod inf;
 mod loom;
 mod sanitize;
 mod setup;
@@ -42,6 +43,8 @@ enum Task {
     Sanitize(sanitize::Arguments),
     /// Break the driver on purpose, in every way of the catalogue, and see who catches it; writes docs/broken-builds.md
     Broken(broken::Arguments),
+    /// Check INF files against the rules of Microsoft's pages; fails if there is a finding
+    Inf(inf::Arguments),
     /// Check that the drivers' sources compile against the headers of a real WDK
     CheckWdk {
         /// The WDK's content root: the folder that has `Include/10.0.*/km` and `Include/wdf`
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Loom => loom::loom(&root),
         Task::Sanitize(arguments) => sanitize::sanitize(&root, &arguments),
         Task::Broken(arguments) => broken::broken(&root, &arguments),
+        Task::Inf(arguments) => inf::inf(&root, &arguments),
         Task::CheckWdk { wdk } => Driver::all(&root).iter().try_for_each(|driver| driver.check_against(&wdk)),
     };
     match result {
