@@ -6,6 +6,7 @@ mod build;
 mod demo;
 mod inf;
 mod loom;
+mod package;
 mod sanitize;
 mod setup;
 mod test;
@@ -45,6 +46,10 @@ enum Task {
     Broken(broken::Arguments),
     /// Check INF files against the rules of Microsoft's pages; fails if there is a finding
     Inf(inf::Arguments),
+    /// Make a folder and a zip with images, symbols, INF files, scripts and licences, the images signed with a test certificate
+    Package(package::Arguments),
+    /// Check the signatures of a package's images
+    VerifyPackage(package::VerifyArguments),
     /// Check that the drivers' sources compile against the headers of a real WDK
     CheckWdk {
         /// The WDK's content root: the folder that has `Include/10.0.*/km` and `Include/wdf`
@@ -65,6 +70,8 @@ fn main() -> ExitCode {
         Task::Sanitize(arguments) => sanitize::sanitize(&root, &arguments),
         Task::Broken(arguments) => broken::broken(&root, &arguments),
         Task::Inf(arguments) => inf::inf(&root, &arguments),
+        Task::Package(arguments) => package::package(&root, &arguments),
+        Task::VerifyPackage(arguments) => package::verify(&root, &arguments),
         Task::CheckWdk { wdk } => Driver::all(&root).iter().try_for_each(|driver| driver.check_against(&wdk)),
     };
     match result {

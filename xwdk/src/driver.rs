@@ -1,5 +1,6 @@
 //! The driver's workspace, and cargo in it.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -77,6 +78,11 @@ impl Driver {
         format!("{}.sys", self.name)
     }
 
+    /// The symbols of the image that was built last.
+    pub fn symbols(&self) -> PathBuf {
+        self.folder.join(format!("target/{TARGET}/release/{}.pdb", self.name))
+    }
+
     /// Builds the image, and returns where it is.
     ///
     /// The target folder stays inside the driver's workspace: `wdk-build` looks for the driver's manifest above it.
@@ -144,6 +150,8 @@ impl Driver {
             .arg(self.root.join("xwdk/cargo.toml"))
             .arg("--config")
             .arg(format!("resolver.lockfile-path={:?}", self.lock_file))
+            .arg("--config")
+            .arg(remapped_paths(&self.root, &parts.sysroot))
             // The separate lock file and building `core` are unstable features of cargo.
             .env("RUSTC_BOOTSTRAP", "1")
             .envs(parts.environment());
@@ -166,6 +174,16 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// The setting that leaves this machine's folders out of the image, which names the source of each panic: wherever the checkout is, the
+/// same sources make the same image.
+fn remapped_paths(root: &Path, sysroot: &Path) -> String {
+    let home = env::home_dir().unwrap_or_default();
+    let registry = env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from).join("registry/src");
+    let flags = [(root, "postern"), (&registry, "registry"), (sysroot, "rust")]
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    format!("target.{TARGET}.rustflags={flags:?}")
 }
 
 /// When a file was changed last, if it is there.

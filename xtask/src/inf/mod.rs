@@ -62,6 +62,26 @@ pub fn check(file: &Path) -> Result<Vec<Finding>> {
     Ok(check::check(&bytes))
 }
 
+/// What a package has to agree with.
+pub struct Summary {
+    /// Of DriverVer.
+    pub version: String,
+    pub source_files: Vec<String>,
+}
+
+/// Reads what a file without findings says of itself.
+pub fn summary(file: &Path) -> Result<Summary> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut findings = Vec::new();
+    let inf = syntax::parse(&syntax::decode(&bytes, &mut findings), &mut findings);
+    let version = inf.section("Version").and_then(|version| version.find("DriverVer")).map(|entry| entry.value(1));
+    let files = inf.section("SourceDisksFiles").into_iter().flat_map(|section| &section.entries);
+    Ok(Summary {
+        version: version.unwrap_or_default().to_owned(),
+        source_files: files.filter_map(|entry| entry.key.clone()).collect(),
+    })
+}
+
 /// The INF files of the drivers.
 pub fn own_files(root: &Path) -> Result<Vec<PathBuf>> {
     let folder = root.join("inf");
