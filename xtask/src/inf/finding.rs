@@ -59,6 +59,9 @@ rules! {
     STRING_MISSING_VALUE = "string-without-value", "INF Strings Section";
     LANGUAGES = "languages-differ", "INF Validation Errors and Warnings, 1295";
     DUPLICATE = "duplicate-key", "INF Validation Errors and Warnings, 1294";
+    NO_KEY = "no-key", "General Syntax Rules for INF Files; INF Version Section; INF DestinationDirs Section";
+    MISSING_VALUE = "missing-value", "INF Validation Errors and Warnings, 1006";
+    NEEDS = "needs-without-include", "INF Validation Errors and Warnings, 1315 and 2651";
     EXTRA_VALUE = "extra-value", "INF Validation Errors and Warnings, 1201";
     VERSION = "version-section", "INF Validation Errors and Warnings, 1001";
     PROVIDER = "provider", "INF Version Section; INF Validation Errors and Warnings, 1204 and 1234";

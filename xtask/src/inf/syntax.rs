@@ -77,6 +77,11 @@ pub fn extends(name: &str, base: &str) -> bool {
     !base.is_empty() && start.eq_ignore_ascii_case(base) && (rest.is_empty() || rest.starts_with('.'))
 }
 
+/// Whether a text has been saved as UTF-16 without a byte order mark, or is none.
+pub fn is_binary(bytes: &[u8]) -> bool {
+    !matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) && bytes.contains(&0)
+}
+
 /// Reads a file's bytes: UTF-16 with a byte order mark, else UTF-8, else one character a byte, which is near enough to any ANSI code page
 /// to go on.
 pub fn decode(bytes: &[u8], findings: &mut Vec<Finding>) -> String {
@@ -97,7 +102,7 @@ pub fn decode(bytes: &[u8], findings: &mut Vec<Finding>) -> String {
         }
         _ => {}
     }
-    if let Some(place) = bytes.iter().position(|byte| *byte == 0 || !byte.is_ascii()) {
+    if let Some(place) = bytes.iter().position(|byte| !byte.is_ascii()) {
         let line = 1 + bytes[..place].iter().filter(|byte| **byte == b'\n').count();
         findings.push(rule::ENCODING.at(
             line,

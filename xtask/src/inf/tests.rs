@@ -176,7 +176,16 @@ const SEEDS: &[Seed] = &[
     seed("PnpLockdown = 1\n", "", &[(rule::PNP_LOCKDOWN, "[Version]")]),
     seed("PnpLockdown = 1", "PnpLockdown = 0", &[(rule::PNP_LOCKDOWN, "PnpLockdown")]),
     seed("PnpLockdown = 1\n", "PnpLockdown = 1\npnplockdown = 1\n", &[(rule::DUPLICATE, "pnplockdown")]),
+    seed("PnpLockdown = 1\n", "PnpLockdown = 1\n# note\n", &[(rule::NO_KEY, "# note")]),
+    seed("PnpLockdown = 1\n", "PnpLockdown 1\n", &[(rule::PNP_LOCKDOWN, "[Version]"), (rule::NO_KEY, "PnpLockdown 1")]),
+    seed("DefaultDestDir   = 13", "DefaultDestDir   13", &[(rule::NO_KEY, "DefaultDestDir")]),
     // Sections.
+    seed("OptionDesc = %Description%", "Needs = Other.Install", &[(rule::NEEDS, "Needs")]),
+    seed(
+        "OptionDesc = %Description%",
+        "AddService = sample,,Sample.Service",
+        &[(rule::DIRECTIVE, "AddService = sample,,Sample.Service")],
+    ),
     seed("[DefaultInstall.NTamd64]", "[DefaultInstall]", &[(rule::ARCHITECTURE, "[DefaultInstall]")]),
     seed("[DefaultInstall.NTamd64]", "[DefaultInstall.NTamd65]", &[(rule::ARCHITECTURE, "[DefaultInstall.NTamd65]")]),
     seed("[DefaultInstall.NTamd64]", "[DefaultInstall.amd64]", &[(rule::ARCHITECTURE, "[DefaultInstall.amd64]")]),
@@ -243,7 +252,9 @@ const SEEDS: &[Seed] = &[
     seed("sample.sys,,,0x40", "sample.sys,,,0x12", &[(rule::COPY_FLAGS, "sample.sys,,,0x12")]),
     seed("sample.sys,,,0x40", "sample.sys,,,0x80", &[(rule::COPY_FLAGS, "sample.sys,,,0x80")]),
     seed("sample.sys,,,0x40", "sample.sys,,,0x40\nSAMPLE.sys", &[(rule::DUPLICATE, "SAMPLE.sys")]),
+    seed("1 = %Disk%,,,\"\"", "1 =", &[(rule::MISSING_VALUE, "1 =")]),
     // Services.
+    seed("= NDIS", "=", &[(rule::MISSING_VALUE, "LoadOrderGroup")]),
     seed("sample,,Sample.Service", "sample,2,Sample.Service", &[(rule::ASSOCIATED_SERVICE, "AddService")]),
     seed("sample,,Sample.Service", "sample,0x200,Sample.Service", &[(rule::SERVICE_FLAGS, "AddService")]),
     seed("sample,,Sample.Service", ",,Sample.Service", &[(rule::SERVICE_NAME, "AddService")]),
@@ -367,9 +378,11 @@ fn every_encoding_is_read_and_those_that_windows_does_not_read_are_reported() {
     };
     let text = PRIMITIVE.replace("; A sample.", "; Prüfling");
     assert_eq!(check(&units(&text, u16::to_le_bytes)), []);
+    let without_mark: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let rules = |bytes: &[u8]| check(bytes).into_iter().map(|finding| (finding.line, finding.rule)).collect::<Vec<_>>();
     assert_eq!(rules(&units(&text, u16::to_be_bytes)), [(1, "encoding")]);
     assert_eq!(rules(format!("\u{feff}{text}").as_bytes()), [(1, "encoding")]);
+    assert_eq!(rules(&without_mark), [(1, "encoding")]);
     let latin: Vec<u8> = text.chars().map(|character| character as u8).collect();
     assert_eq!(rules(&latin), [(1, "encoding")]);
 }

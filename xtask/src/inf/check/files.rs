@@ -143,14 +143,15 @@ impl<'a> Checker<'a> {
 
     fn destinations(&mut self) {
         let Some(section) = self.inf.section("DestinationDirs") else { return };
+        self.keys(section);
         self.duplicate_keys(section, &[]);
         let of = |directives: &[&str]| -> Vec<String> {
             directives.iter().flat_map(|directive| self.referenced(directive)).map(|(name, ..)| name).collect()
         };
         let (copied, others) = (of(&["CopyFiles"]), of(&["DelFiles", "RenFiles"]));
         for entry in &section.entries {
-            let key = entry.key.clone().unwrap_or_default();
-            let is_in = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(&key));
+            let Some(key) = &entry.key else { continue };
+            let is_in = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(key));
             let default = key.eq_ignore_ascii_case("DefaultDestDir");
             let directory = self.value(entry, 0);
             match directory.parse() {
@@ -185,6 +186,8 @@ impl<'a> Checker<'a> {
                 if entry.key.is_none() || id.parse::<u32>().is_err() {
                     let message = format!("'{id}' must be the number of a disk: 1 = %Disk%");
                     self.report(rule::DISK_ID, entry.line, message);
+                } else if entry.value(0).is_empty() {
+                    self.report(rule::MISSING_VALUE, entry.line, format!("the disk {id} has no description"));
                 }
             }
         }

@@ -8,7 +8,7 @@ mod strings;
 mod structure;
 mod version;
 
-use super::finding::{Finding, Rule};
+use super::finding::{Finding, Rule, rule};
 use super::syntax::{self, Entry, Inf, Section};
 use strings::Strings;
 
@@ -34,6 +34,11 @@ const ARCHITECTURES: &[&str] = &["x86", "ia64", "amd64", "arm", "arm64"];
 
 /// Checks the bytes of an INF file. The findings are in the order of its lines.
 pub fn check(bytes: &[u8]) -> Vec<Finding> {
+    if syntax::is_binary(bytes) {
+        return vec![
+            rule::ENCODING.at(1, "the file is no text, or UTF-16 without a byte order mark; save it as UTF-16 LE"),
+        ];
+    }
     let mut findings = Vec::new();
     let text = syntax::decode(bytes, &mut findings);
     let inf = syntax::parse(&text, &mut findings);
@@ -100,8 +105,16 @@ impl<'a> Checker<'a> {
             let first = section.entries[..index].iter().find(|earlier| earlier.is(key));
             if let Some(first) = first.filter(|_| !contains(may_repeat, key)) {
                 let message = format!("{key} is there already, in line {}; only one of them counts", first.line);
-                self.report(super::finding::rule::DUPLICATE, entry.line, message);
+                self.report(rule::DUPLICATE, entry.line, message);
             }
+        }
+    }
+
+    /// Lines without `=`, where each has a key.
+    fn keys(&mut self, section: &Section) {
+        for entry in section.entries.iter().filter(|entry| entry.key.is_none()) {
+            let message = format!("'{}' is no entry of [{}], which are key = value", entry.value(0), section.name);
+            self.report(rule::NO_KEY, entry.line, message);
         }
     }
 
@@ -114,7 +127,7 @@ impl<'a> Checker<'a> {
                     "{key} has one value, and '{}' is another; a value with a comma stands in quotation marks",
                     entry.value(1)
                 );
-                self.report(super::finding::rule::EXTRA_VALUE, entry.line, message);
+                self.report(rule::EXTRA_VALUE, entry.line, message);
             }
         }
     }

@@ -148,6 +148,10 @@ impl<'a> Checker<'a> {
             let key = entry.key.as_deref().unwrap_or_else(|| entry.value(0));
             if !contains(SINGLE, key) && !contains(LISTS, key) {
                 self.report(rule::DIRECTIVE, entry.line, format!("{key} is no entry of a service"));
+            } else if contains(&["DisplayName", "Description", "LoadOrderGroup", "Dependencies", "StartName"], key)
+                && self.value(entry, 0).is_empty()
+            {
+                self.report(rule::MISSING_VALUE, entry.line, format!("{key} has no value"));
             }
         }
         for key in REQUIRED {

@@ -278,6 +278,11 @@ impl Checker<'_> {
     fn references(&mut self) {
         let inf = self.inf;
         for section in inf.sections.iter().filter(|section| has_directives(section)) {
+            if let Some(needs) = section.find("Needs").filter(|_| section.find("Include").is_none()) {
+                let message =
+                    format!("Needs takes a section of another INF file, and [{}] has no Include", section.name);
+                self.report(rule::NEEDS, needs.line, message);
+            }
             for entry in &section.entries {
                 let Some(key) = entry.key.as_deref() else { continue };
                 if contains(LISTS, key) {

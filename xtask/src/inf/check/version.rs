@@ -15,6 +15,7 @@ impl Checker<'_> {
             self.report(rule::VERSION, 1, "there is no [Version] section");
             return;
         };
+        self.keys(section);
         self.duplicate_keys(section, &[]);
         self.single_values(section, SINGLE);
         self.signature(section);
