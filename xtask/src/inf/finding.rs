@@ -54,7 +54,7 @@ rules! {
     QUOTATION = "quotation", "General Syntax Rules for INF Files; INF Strings Section";
     SIZE = "size", "General Syntax Rules for INF Files: INF Size Limits";
     PERCENT = "percent", "General Syntax Rules for INF Files: a percent character is written as %%";
-    STAMP = "unresolved-token", "INF Validation Errors and Warnings, 1274";
+    STAMP = "unresolved-token", "Stampinf Command Options; INF Validation Errors and Warnings, 1274";
     STRING_UNDEFINED = "undefined-string", "INF Validation Errors and Warnings, 1235";
     STRING_MISSING_VALUE = "string-without-value", "INF Strings Section";
     LANGUAGES = "languages-differ", "INF Validation Errors and Warnings, 1295";

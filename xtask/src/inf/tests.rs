@@ -180,6 +180,7 @@ const SEEDS: &[Seed] = &[
     seed("PnpLockdown = 1\n", "PnpLockdown 1\n", &[(rule::PNP_LOCKDOWN, "[Version]"), (rule::NO_KEY, "PnpLockdown 1")]),
     seed("DefaultDestDir   = 13", "DefaultDestDir   13", &[(rule::NO_KEY, "DefaultDestDir")]),
     // Sections.
+    seed("OptionDesc = %Description%", "OptionDesc = Sample, driver", &[(rule::EXTRA_VALUE, "OptionDesc")]),
     seed("OptionDesc = %Description%", "Needs = Other.Install", &[(rule::NEEDS, "Needs")]),
     seed(
         "OptionDesc = %Description%",

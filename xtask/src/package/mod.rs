@@ -157,11 +157,7 @@ fn sign_images(root: &Path, folder: &Path) -> Result<()> {
     for image in images {
         sign::verify(root, &image, &certificate)?;
     }
-    if sign::catalog_tool().is_none() {
-        say(
-            "there is no catalog: only Windows has a program that makes one. Invoke-Postern.ps1 loads the images without it",
-        );
-    }
+    say("there is no catalog: only Windows has a program that makes one. Invoke-Postern.ps1 says what to do without");
     Ok(())
 }
 

@@ -42,12 +42,6 @@ pub fn verify(root: &Path, image: &Path, certificate: &Path) -> Result<()> {
     verified.with_context(|| format!("{}: the signature is not that of {}", image.display(), certificate.display()))
 }
 
-/// A program that makes catalogs, which only the WDK has.
-pub fn catalog_tool() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join("inf2cat.exe")).find(|program| program.is_file())
-}
-
 /// Whether the header's checksum is that of the file, or `None` if it is no image. The kernel compares it when it loads a driver.
 pub fn checksum_is_right(image: &[u8]) -> Option<bool> {
     let place = checksum_place(image)?;

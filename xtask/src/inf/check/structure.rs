@@ -172,6 +172,7 @@ impl Checker<'_> {
         match (installs, suffix) {
             (true, None) => {
                 self.duplicate_keys(section, &["CopyFiles", "CopyINF", "AddReg", "Include", "Needs"]);
+                self.single_values(section, &["OptionDesc"]);
                 self.directives(section, DEFAULT_INSTALL);
             }
             (true, Some(suffix)) if suffix.eq_ignore_ascii_case("Services") => self.directives(section, SERVICES),
