@@ -1,10 +1,13 @@
 //! Everything a contributor runs: `cargo xtask <command>`.
 
+mod ansible;
 mod bench;
 mod broken;
 mod build;
 mod demo;
+mod inf;
 mod loom;
+mod package;
 mod sanitize;
 mod setup;
 mod test;
@@ -35,18 +38,24 @@ enum Task {
     /// Show what Postern does: driver, filters, real traffic, state, and an unload while traffic flows
     Demo,
     /// Check formatting and lints, and run every test
-    Test,
+    Test(test::Arguments),
     /// Run the models of the driver's brain in every interleaving of their threads
     Loom,
     /// Run the tests of the portable crates under ThreadSanitizer, AddressSanitizer and Miri
     Sanitize(sanitize::Arguments),
     /// Break the driver on purpose, in every way of the catalogue, and see who catches it; writes docs/broken-builds.md
     Broken(broken::Arguments),
+    /// Check INF files against the rules of Microsoft's pages; fails if there is a finding
+    Inf(inf::Arguments),
+    /// Make a folder and a zip with images, symbols, INF files, scripts and licences, the images signed with a test certificate
+    Package(package::Arguments),
+    /// Check the signatures of a package's images
+    VerifyPackage(package::VerifyArguments),
     /// Check that the drivers' sources compile against the headers of a real WDK
     CheckWdk {
         /// The WDK's content root: the folder that has `Include/10.0.*/km` and `Include/wdf`
         #[arg(env = "WDKContentRoot")]
-        wdk: PathBuf,
+        wdk: Option<PathBuf>,
     },
 }
 
@@ -57,11 +66,14 @@ fn main() -> ExitCode {
         Task::Build => build::build(&root).map(|products| products.print()),
         Task::Bench => bench::bench(&root),
         Task::Demo => demo::demo(&root),
-        Task::Test => test::test(&root),
+        Task::Test(arguments) => test::test(&root, &arguments),
         Task::Loom => loom::loom(&root),
         Task::Sanitize(arguments) => sanitize::sanitize(&root, &arguments),
         Task::Broken(arguments) => broken::broken(&root, &arguments),
-        Task::CheckWdk { wdk } => Driver::all(&root).iter().try_for_each(|driver| driver.check_against(&wdk)),
+        Task::Inf(arguments) => inf::inf(&root, &arguments),
+        Task::Package(arguments) => package::package(&root, &arguments),
+        Task::VerifyPackage(arguments) => package::verify(&root, &arguments),
+        Task::CheckWdk { wdk } => check_wdk(&root, wdk),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,6 +82,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn check_wdk(root: &Path, wdk: Option<PathBuf>) -> Result<()> {
+    let wdk = wdk.context(
+        "say which WDK: `cargo xtask check-wdk FOLDER`, or WDKContentRoot=FOLDER, where FOLDER has Include/10.0.*/km. xwdk/README.md says \
+         where headers are to be had without Windows",
+    )?;
+    setup::setup(root)?;
+    for driver in Driver::all(root) {
+        driver.check_against(&wdk)?;
+        say(&format!("the sources of {} compile against the headers of {}", driver.image_name(), wdk.display()));
+    }
+    Ok(())
 }
 
 /// The checkout that this program belongs to: the one that cargo runs it in, as one may be copied together with its target folder.

@@ -1,11 +1,22 @@
 use std::path::Path;
 
 use anyhow::Result;
+use clap::Args;
 use xwdk::Driver;
 
-use crate::{broken, cargo, loom, sanitize, say, setup};
+use crate::{ansible, broken, cargo, loom, sanitize, say, setup};
 
-pub fn test(root: &Path) -> Result<()> {
+#[derive(Args)]
+pub struct Arguments {
+    /// Test the Ansible role instead: installs Ansible in target, and runs the role against three labs
+    #[arg(long)]
+    ansible: bool,
+}
+
+pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
+    if arguments.ansible {
+        return ansible::test(root);
+    }
     setup::setup(root)?;
 
     say("formatting");

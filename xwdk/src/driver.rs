@@ -1,5 +1,6 @@
 //! The driver's workspace, and cargo in it.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -77,6 +78,11 @@ impl Driver {
         format!("{}.sys", self.name)
     }
 
+    /// The symbols of the image that was built last.
+    pub fn symbols(&self) -> PathBuf {
+        self.folder.join(format!("target/{TARGET}/release/{}.pdb", self.name))
+    }
+
     /// Builds the image, and returns where it is.
     ///
     /// The target folder stays inside the driver's workspace: `wdk-build` looks for the driver's manifest above it.
@@ -103,22 +109,21 @@ impl Driver {
     /// Compiles the sources, and the entry point of the image, against the headers of the WDK whose content root is `wdk`. Nothing is
     /// linked: this shows that names, types and signatures are those of Microsoft's headers.
     pub fn check_against(&self, wdk: &Path) -> Result<()> {
+        is_wdk(wdk)?;
         let wdk = wdk.canonicalize().with_context(|| format!("cannot find the WDK at {}", wdk.display()))?;
         let target = self.folder.join("target/wdk");
-        fs::create_dir_all(&target)?;
-        let overlay = target.join("overlay.yaml");
-        fs::write(&overlay, crate::overlay::overlay(&wdk.join("Include"))?)?;
-
         let mut cargo = self.cargo("check")?;
-        cargo
-            .args(["--release", "--target-dir"])
-            .arg(&target)
-            .env("WDKContentRoot", &wdk)
-            .env("XWDK_OVERLAY", &overlay)
-            .env(
+        cargo.args(["--release", "--target-dir"]).arg(&target).env("WDKContentRoot", &wdk);
+        // Windows has no case to mind, and the WDK's own compiler.
+        if !cfg!(windows) {
+            fs::create_dir_all(&target)?;
+            let overlay = target.join("overlay.yaml");
+            fs::write(&overlay, crate::overlay::overlay(&wdk.join("Include"))?)?;
+            cargo.env("XWDK_OVERLAY", &overlay).env(
                 "CFLAGS_x86_64_pc_windows_msvc",
                 format!("-fms-compatibility -fms-extensions -w -ivfsoverlay {}", overlay.display()),
             );
+        }
         run(&mut cargo).with_context(|| format!("{} does not compile against these headers", self.image_name()))
     }
 
@@ -144,6 +149,8 @@ impl Driver {
             .arg(self.root.join("xwdk/cargo.toml"))
             .arg("--config")
             .arg(format!("resolver.lockfile-path={:?}", self.lock_file))
+            .arg("--config")
+            .arg(remapped_paths(&self.root, &parts.sysroot))
             // The separate lock file and building `core` are unstable features of cargo.
             .env("RUSTC_BOOTSTRAP", "1")
             .envs(parts.environment());
@@ -166,6 +173,39 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// The setting that leaves this machine's folders out of the image, which names the source of each panic: wherever the checkout is, the
+/// same sources make the same image.
+fn remapped_paths(root: &Path, sysroot: &Path) -> String {
+    let home = env::home_dir().unwrap_or_default();
+    let registry = env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from).join("registry/src");
+    let flags = [(root, "postern"), (&registry, "registry"), (sysroot, "rust")]
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    format!("target.{TARGET}.rustflags={flags:?}")
+}
+
+/// `Ok` if a folder is what `WDKContentRoot` names, else an error that says what it lacks.
+fn is_wdk(folder: &Path) -> Result<()> {
+    let include = folder.join("Include");
+    let versions = fs::read_dir(&include).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let newest =
+        versions.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("10."))).max();
+    let missing = match newest {
+        None => Some(include.join("10.*")),
+        Some(newest) => [newest.join("km/ntifs.h"), newest.join("shared"), include.join("wdf/kmdf")]
+            .into_iter()
+            .find(|part| !part.exists()),
+    };
+    if let Some(missing) = missing {
+        bail!(
+            "{} is no WDK: {} is not there. WDKContentRoot is the folder that has Include, as `C:\\Program Files (x86)\\Windows Kits\\10` \
+             has after the WDK is installed",
+            folder.display(),
+            missing.display()
+        );
+    }
+    Ok(())
 }
 
 /// When a file was changed last, if it is there.
@@ -203,6 +243,24 @@ fn is_patch_warning(before: bool, line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_no_wdk_is_told_what_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let lacks = |part: &str| {
+            let error = is_wdk(folder.path()).unwrap_err().to_string();
+            assert!(error.contains("is no WDK") && error.contains(part), "{error}");
+        };
+        lacks("Include/10.*");
+        let newest = folder.path().join("Include/10.0.26100.0");
+        fs::create_dir_all(newest.join("km")).unwrap();
+        lacks("km/ntifs.h");
+        fs::write(newest.join("km/ntifs.h"), "").unwrap();
+        fs::create_dir(newest.join("shared")).unwrap();
+        lacks("wdf/kmdf");
+        fs::create_dir_all(folder.path().join("Include/wdf/kmdf")).unwrap();
+        is_wdk(folder.path()).unwrap();
+    }
 
     #[test]
     fn only_the_paragraph_of_the_patch_warning_is_left_out() {

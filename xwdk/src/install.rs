@@ -50,6 +50,32 @@ pub fn install_library_source(root: &Path, say: &mut dyn FnMut(&str)) -> Result<
     if parts.has_library_source() { Ok(()) } else { library_source(&parts, say) }
 }
 
+/// Installs programs that no image is built with, but that a command needs: each with the Debian package that has it.
+pub fn install_programs(root: &Path, programs: &[(&str, &str)], say: &mut dyn FnMut(&str)) -> Result<()> {
+    let parts = Parts::find(root)?;
+    let missing: Vec<_> = programs.iter().filter(|(program, _)| !parts.has_program(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for (program, _) in &missing {
+        say(&format!("missing: {program}"));
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    system_packages(&packages, &parts.private, say)
+}
+
+/// Installs Debian packages that no program tells of.
+pub fn install_packages(root: &Path, packages: &[&str], say: &mut dyn FnMut(&str)) -> Result<()> {
+    system_packages(packages, &Parts::find(root)?.private, say)
+}
+
+/// A program that [`install_programs`] has installed, wherever that was.
+pub fn program(root: &Path, name: &str) -> Result<Command> {
+    let mut command = Command::new(name);
+    command.envs(Parts::find(root)?.environment());
+    Ok(command)
+}
+
 fn rustup(arguments: [&str; 3], say: &mut dyn FnMut(&str)) -> bool {
     say(&format!("rustup {}", arguments.join(" ")));
     succeeds_in_time(Command::new("rustup").args(arguments), RUSTUP_TIMEOUT)

@@ -7,5 +7,5 @@ mod overlay;
 mod parts;
 
 pub use driver::{Driver, TARGET};
-pub use install::{install, install_library_source};
+pub use install::{install, install_library_source, install_packages, install_programs, program};
 pub use parts::{Part, Parts};

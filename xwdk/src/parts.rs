@@ -130,7 +130,7 @@ impl Parts {
         }
     }
 
-    fn has_program(&self, name: &str) -> bool {
+    pub(crate) fn has_program(&self, name: &str) -> bool {
         env::split_paths(&self.path()).any(|folder| folder.join(name).is_file())
     }
 

@@ -101,6 +101,7 @@ pub fn configure_wdk_binary_build() -> Result<(), ConfigError> {
 
     // As the WDK's build settings have them, less /KERNEL and /MAPINFO:EXPORTS: LLVM's linker takes an
     // option that it does not know for a file name. /RELEASE: it writes the header checksum, which the kernel compares, only when asked.
+    // /Brepro: a hash in place of the time, so that the same sources make the same image.
     let entry = match config.driver_config {
         DriverConfig::Wdm => "/ENTRY:DriverEntry",
         DriverConfig::Kmdf(_) | DriverConfig::Umdf(_) => "/ENTRY:FxDriverEntry",
@@ -108,6 +109,7 @@ pub fn configure_wdk_binary_build() -> Result<(), ConfigError> {
     for option in [
         "/DRIVER",
         "/RELEASE",
+        "/Brepro",
         "/NODEFAULTLIB",
         "/SUBSYSTEM:NATIVE",
         entry,
