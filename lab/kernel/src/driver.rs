@@ -153,6 +153,10 @@ impl Drivers {
         lock(&self.0).iter().find(|driver| driver.name.eq_ignore_ascii_case(name)).cloned()
     }
 
+    pub fn number_of(&self, service: &str) -> Option<u64> {
+        self.by_name(service).map(|driver| driver.number)
+    }
+
     pub fn all(&self) -> Vec<DriverInfo> {
         let drivers = lock(&self.0).clone();
         drivers.iter().map(|driver| driver.info()).collect()

@@ -2,7 +2,8 @@
 //!
 //! A function is handed out as a small stub that notes the caller's return address and the function's
 //! number in the thread's page, then jumps on. So every report knows which call it is about and where it
-//! came from, for two stores a call. A thread under a schedule takes the way past that instead of straight on.
+//! came from, for two stores a call. A thread under a schedule takes the way past that instead of straight on, and so does every
+//! thread while calls are recorded.
 //!
 //! An import is an `extern "win64"` function with the exported name, listed in its module's table:
 //!
@@ -25,7 +26,8 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use crate::schedule::postern_lab_scheduled_import;
-use crate::thread::{self, PAGE_BATON, PAGE_CALLER, PAGE_IMPORT};
+use crate::thread::{self, PAGE_BATON, PAGE_CALLER, PAGE_IMPORT, PAGE_TRACED};
+use crate::trace::postern_lab_traced_import;
 
 /// How an export is handed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +95,7 @@ const KERNEL_MODULES: [&str; 2] = ["ntoskrnl.exe", "hal.dll"];
 /// Name under which the functions of the KMDF table are kept; no image imports from it.
 pub(crate) const KMDF_TABLE: &str = "<kmdf>";
 
-const STUB: usize = 80;
+const STUB: usize = 112;
 
 pub(crate) struct Exports {
     /// By lower-case module and name.
@@ -175,15 +177,24 @@ fn write_stub(stub: &mut [u8], number: u32, target: u64) {
     // cmp qword ptr gs:[baton], 0; jne to the second jump
     code.extend([0x65, 0x48, 0x83, 0x3c, 0x25]);
     code.extend((PAGE_BATON as u32).to_le_bytes());
-    code.extend([0, 0x75, 14]);
+    code.extend([0, 0x75, 29]);
+    // mov r11, gs:[traced]; cmp byte ptr [r11], 0; jne to the third jump
+    code.extend([0x65, 0x4c, 0x8b, 0x1c, 0x25]);
+    code.extend((PAGE_TRACED as u32).to_le_bytes());
+    code.extend([0x41, 0x80, 0x3b, 0, 0x75, 35]);
     // jmp [rip]
     code.extend([0xff, 0x25, 0, 0, 0, 0]);
     code.extend(target.to_le_bytes());
-    // mov r11, [target]; jmp [rip]
-    code.extend([0x4c, 0x8b, 0x1d]);
-    code.extend((-15i32).to_le_bytes());
-    code.extend([0xff, 0x25, 0, 0, 0, 0]);
-    code.extend((postern_lab_scheduled_import as *const () as u64).to_le_bytes());
+    // Twice mov r11, [target]; jmp [rip]
+    for (target, then) in [
+        (-15i32, postern_lab_scheduled_import as *const () as u64),
+        (-36, postern_lab_traced_import as *const () as u64),
+    ] {
+        code.extend([0x4c, 0x8b, 0x1d]);
+        code.extend(target.to_le_bytes());
+        code.extend([0xff, 0x25, 0, 0, 0, 0]);
+        code.extend(then.to_le_bytes());
+    }
     stub[..code.len()].copy_from_slice(&code);
 }
 

@@ -21,6 +21,7 @@ use crate::ntos::work::Workers;
 use crate::report::Reports;
 use crate::schedule::{self, Baton};
 use crate::thread::Processors;
+use crate::trace::Traces;
 
 /// How a lab is set up.
 #[derive(Clone, Debug)]
@@ -51,6 +52,7 @@ pub struct Kernel {
     pub(crate) baton: Option<Arc<Baton>>,
     pub(crate) reports: Reports,
     pub(crate) injections: Injections,
+    pub(crate) traces: Traces,
     pub(crate) pool: Pool,
     pub(crate) lookasides: Lookasides,
     pub(crate) dispatcher: Dispatcher,
@@ -85,6 +87,7 @@ impl Kernel {
             threads: Mutex::default(),
             reports: Reports::default(),
             injections: Injections::default(),
+            traces: Traces::default(),
             pool: Pool::new(config.special_pool),
             lookasides: Lookasides::default(),
             dispatcher: Dispatcher::default(),

@@ -14,6 +14,7 @@ use crate::ntos::io::File;
 use crate::report::{self, Violation};
 use crate::schedule;
 use crate::thread;
+use crate::trace::TracedCall;
 
 /// A kernel that runs driver images: a cheap handle, to be cloned and sent about.
 #[derive(Clone)]
@@ -137,6 +138,35 @@ impl Lab {
     /// The calls that were recorded since the last time this was asked.
     pub fn take_calls(&self) -> Vec<Call> {
         self.kernel.injections.take_calls()
+    }
+
+    /// Records, from now on, every call that an image makes.
+    pub fn trace_calls(&self) {
+        self.kernel.traces.start();
+    }
+
+    /// The calls that were recorded since the last time this was asked.
+    pub fn take_trace(&self) -> Vec<TracedCall> {
+        self.kernel.traces.take()
+    }
+
+    /// Has something happen on the unloading thread, right before the call with this number (1 is the first) that a `DriverUnload`
+    /// makes at `PASSIVE_LEVEL` without a lock: it may have other threads do something, and wait for them. Calls are recorded.
+    pub fn at_unload_call(&self, number: u64, what: impl FnOnce() + Send + 'static) {
+        self.kernel.traces.interject(number, Box::new(what));
+    }
+
+    /// Has every work item that is queued from now on stay so for a while, as on a busy system.
+    pub fn delay_work(&self, delay: Duration) {
+        self.kernel.workers.delay(delay);
+    }
+
+    /// Paths under which programs open the devices of a driver.
+    pub fn device_paths(&self, service: &str) -> Vec<String> {
+        self.enter(|| match self.kernel.drivers.number_of(service) {
+            Some(image) => self.kernel.io.paths(image),
+            None => Vec::new(),
+        })
     }
 
     /// Keeps threads that drivers have created in their waits, but for the time that another thread waits for something too; or lets

@@ -26,6 +26,7 @@ mod report;
 mod schedule;
 mod shared_data;
 mod thread;
+mod trace;
 mod traffic;
 
 pub use driver::{DriverInfo, LoadError, UnloadError, UnloadReport};
@@ -38,6 +39,7 @@ pub use nt::NtStatus;
 pub use ntos::io::{File, PendingIo};
 pub use report::{Kind, Place, Violation};
 pub use schedule::{Run, Schedule, Step};
+pub use trace::{Circumstance, NamingFilter, TracedCall};
 pub use traffic::{Connection, Decision, Direction, Fragment, Outcome, Packet, Traffic};
 
 /// The kernel modules that the lab supplies.

@@ -56,6 +56,8 @@ pub(crate) struct ThreadPage {
     pub import: Cell<u32>,
     /// What the threads of a schedule pass on, if this is one of them, and which it is.
     pub baton: Cell<*const Baton>,
+    /// Whether the kernel's calls are recorded: the stub looks there.
+    traced: Cell<*const AtomicBool>,
     pub seat: Cell<usize>,
     pub spin_locks: Cell<u32>,
     /// Critical and guarded regions entered and not left.
@@ -73,6 +75,7 @@ pub(crate) struct ThreadPage {
 
 pub(crate) const PAGE_CALLER: usize = offset_of!(ThreadPage, caller);
 pub(crate) const PAGE_BATON: usize = offset_of!(ThreadPage, baton);
+pub(crate) const PAGE_TRACED: usize = offset_of!(ThreadPage, traced);
 pub(crate) const PAGE_IMPORT: usize = offset_of!(ThreadPage, import);
 const _: () = {
     assert!(offset_of!(ThreadPage, self_pointer) == 0x18);
@@ -197,6 +200,7 @@ impl Registration {
             caller: Cell::new(0),
             import: Cell::new(0),
             baton: Cell::new(core::ptr::null()),
+            traced: Cell::new(&raw const NEVER),
             seat: Cell::new(0),
             spin_locks: Cell::new(0),
             critical_regions: Cell::new(0),
@@ -222,6 +226,7 @@ impl Registration {
         self.leave();
         self.page.processor.set(kernel.processors.join());
         self.page.stopped.set(&raw const kernel.stopped);
+        self.page.traced.set(kernel.traces.active());
         self.page.kernel.set(Arc::as_ptr(kernel));
         self.kernel = Some(kernel.clone());
         // SAFETY: takes nothing, and returns the thread's number.

@@ -50,6 +50,7 @@ mod view;
 pub(crate) use callouts::Table;
 pub use client::{EngineClient, EngineError};
 pub(crate) use flows::FreeCells;
+pub(crate) use marshal::key as callout_key;
 pub(crate) use view::View;
 
 use notify::Notifier;
