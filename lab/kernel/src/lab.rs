@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::condition::Until;
 use crate::driver::{self, DriverInfo, LoadError, UnloadError, UnloadReport};
 use crate::export;
+use crate::fwp::RegisteredCallout;
 use crate::image::{Image, ImageError};
 use crate::inject::{Call, Fault};
 use crate::kernel::{Config, Kernel, lock};
@@ -159,6 +160,14 @@ impl Lab {
     /// Has every work item that is queued from now on stay so for a while, as on a busy system.
     pub fn delay_work(&self, delay: Duration) {
         self.kernel.workers.delay(delay);
+    }
+
+    /// The callouts that a driver has registered.
+    pub fn registered_callouts(&self, service: &str) -> Vec<RegisteredCallout> {
+        self.enter(|| match self.kernel.drivers.number_of(service) {
+            Some(image) => self.kernel.fwp.registered(image),
+            None => Vec::new(),
+        })
     }
 
     /// Paths under which programs open the devices of a driver.

@@ -30,7 +30,7 @@ mod trace;
 mod traffic;
 
 pub use driver::{DriverInfo, LoadError, UnloadError, UnloadReport};
-pub use fwp::{EngineClient, EngineError};
+pub use fwp::{EngineClient, EngineError, RegisteredCallout};
 pub use image::{ImageError, QUARANTINED};
 pub use inject::{Call, Failure, Fault, Meaning, Occurrences, cannot_fail, failures_of, fallible_functions};
 pub use kernel::Config;

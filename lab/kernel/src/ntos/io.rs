@@ -316,7 +316,8 @@ impl IoManager {
         let state = lock(&self.state);
         let of_image = |target: &str| {
             state.devices.values().any(|device| {
-                device.image == image && !device.deleted
+                device.image == image
+                    && !device.deleted
                     && device.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(target))
             })
         };
