@@ -46,8 +46,9 @@ struct Draft {
     seen: BTreeSet<String>,
     when: Vec<String>,
     case: Option<String>,
-    /// Statuses of faults that show it.
+    /// Faults that show it.
     statuses: BTreeSet<&'static str>,
+    functions: BTreeSet<String>,
 }
 
 /// The findings so far, by rule and subject.
@@ -57,8 +58,10 @@ pub struct Findings {
     known: BTreeSet<String>,
 }
 
-/// Problems are the same if they differ in addresses and counts alone.
+/// Problems are the same if they differ in addresses and counts alone, and in whether it was a start or a stay that ended.
 fn without_numbers(text: &str) -> String {
+    let text =
+        text.strip_prefix("after DriverEntry failed of ").or(text.strip_prefix("after unload of ")).unwrap_or(text);
     let mut result = String::new();
     for word in text.split_inclusive(|letter: char| letter.is_whitespace() || matches!(letter, ',' | '(' | ')' | ':')) {
         // A place in the image tells problems apart.
@@ -72,17 +75,19 @@ fn text_of(violation: &Violation) -> String {
     violation.place.as_ref().map_or_else(|| violation.what.clone(), |place| format!("{} at {place}", violation.what))
 }
 
+/// The sort of defect that it is a sign of, what was seen, and where.
+type Problem = (&'static Rule, String, Option<String>);
+
 /// What went wrong in a run: each violation, and each problem that the scenario saw itself.
-fn problems(outcome: &Outcome) -> Vec<(&'static Rule, String, Option<String>)> {
-    let mut problems: Vec<(&'static Rule, String, Option<String>)> = outcome
+fn problems(outcome: &Outcome) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = outcome
         .violations
         .iter()
         .map(|violation| (rule_of(violation), text_of(violation), violation.place.as_ref().map(ToString::to_string)))
         .collect();
-    let stopped = outcome.violations.iter().any(|one| matches!(one.kind, Kind::Bugcheck | Kind::LateCall));
     for problem in &outcome.problems {
-        let rule = if problem.starts_with(NOT_MADE) || stopped {
-            // A lab that has stopped unloads nothing and is never quiet: the bug check has been told.
+        let rule = if problem.starts_with(NOT_MADE) || problem.contains("the lab has stopped") {
+            // Why it has stopped is a violation.
             continue;
         } else if problem.contains("left in the filter engine") {
             rules::OBJECTS_LEFT
@@ -165,8 +170,16 @@ impl Findings {
 
     /// What the run shows in which nothing special happens.
     pub fn of_base(&mut self, base: &Outcome, devices: &[Device]) {
-        for (rule, text, place) in problems(base) {
-            let draft = self.draft(rule, without_numbers(&text));
+        let problems = problems(base);
+        if problems.iter().any(|(rule, ..)| *rule == rules::NO_UNLOAD) {
+            // It has left nothing, because it is still there.
+            self.draft(rules::NO_UNLOAD, "").what = what_of(rules::NO_UNLOAD, None);
+            devices.iter().for_each(|device| self.of_device(device));
+            return;
+        }
+        for (rule, text, place) in problems {
+            let subject = if rule == rules::SESSION_LEFT { Subject::new() } else { without_numbers(&text) };
+            let draft = self.draft(rule, subject);
             draft.what = what_of(rule, None);
             draft.place = place;
             draft.seen.insert(text);
@@ -177,6 +190,11 @@ impl Findings {
         for device in devices {
             self.of_device(device);
         }
+    }
+
+    /// Whether the driver cannot be unloaded at all.
+    pub fn never_leaves(&self) -> bool {
+        self.drafts.keys().any(|(id, _)| *id == rules::NO_UNLOAD.id)
     }
 
     /// Says whose the objects are that are left in the filter engine.
@@ -195,7 +213,10 @@ impl Findings {
 
     /// What goes before what it is used by.
     fn of_order(&mut self, base: &Outcome) {
-        for call in base.trace.iter().filter(|call| call.outermost == "DriverUnload") {
+        // Callouts that are never unregistered are told as such.
+        let is_last = |call: &TracedCall| call.function.starts_with("FwpsCalloutUnregister") && call.succeeded();
+        let end = base.trace.iter().rposition(is_last).map_or(0, |last| last + 1);
+        for call in base.trace[..end].iter().filter(|call| call.outermost == "DriverUnload") {
             match &call.circumstance {
                 Some(Circumstance::Filters(filters)) if call.succeeded() => {
                     let blocking: Vec<_> =
@@ -276,10 +297,12 @@ impl Findings {
             .into_iter()
             .filter(|(_, text, _)| !known.contains(&without_numbers(text)))
             .collect();
-        if matches!(tried.situation, Situation::Traffic { .. }) {
-            self.of_gate(tried);
-        }
+        let new = self.of_timing(tried, new);
         if new.is_empty() {
+            return;
+        }
+        // What follows from contexts that come too late is told with them.
+        if matches!(tried.situation, Situation::Traffic { .. }) && self.of_gate(tried, &new) {
             return;
         }
         match &tried.situation {
@@ -299,15 +322,27 @@ impl Findings {
                 };
                 let worst = new.iter().map(|(rule, ..)| rule.severity).max();
                 let ignored = is_ignored(base, tried);
-                let subject = format!("{} {}", case.function, where_.as_deref().unwrap_or_default());
+                let subject = if starting {
+                    // One mistake shows at many a call.
+                    let left: BTreeSet<String> = new.iter().map(|(_, text, _)| without_numbers(text)).collect();
+                    left.into_iter().collect()
+                } else {
+                    format!("{} {}", case.function, where_.as_deref().unwrap_or_default())
+                };
                 let draft = self.draft(rule, subject);
                 draft.statuses.insert(case.failure.name);
+                draft.functions.insert(case.function.clone());
+                let functions = draft.functions.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                 let statuses = draft.statuses.iter().copied().collect::<Vec<_>>().join(", ");
-                draft.what = format!("{} ({statuses})", what_of(rule, Some(&case.function)));
+                draft.what = if starting {
+                    format!("a start that fails leaves behind what came before it (at {functions})")
+                } else {
+                    format!("{} ({statuses})", what_of(rule, Some(&case.function)))
+                };
                 if ignored {
                     draft.seen.insert("the driver goes on as if the call had succeeded".into());
                 }
-                draft.place = where_;
+                draft.place = draft.place.take().or(where_);
                 draft.severity = draft.severity.max(worst);
                 draft.case.get_or_insert_with(|| case.to_string());
                 draft.when.push(tried.situation.to_string());
@@ -341,24 +376,70 @@ impl Findings {
         }
     }
 
-    /// Contexts that are associated after the driver has begun to remove them.
-    fn of_gate(&mut self, tried: &Tried) {
+    /// Takes out what any run may show that is fast or slow enough, and what follows from what is known; returns the rest.
+    fn of_timing(&mut self, tried: &Tried, new: Vec<Problem>) -> Vec<Problem> {
+        let has = |rule: &Rule| self.drafts.keys().any(|(id, _)| *id == rule.id);
+        let thread = [rules::THREAD_NOT_WAITED_FOR, rules::THREAD_LEFT].into_iter().find(|rule| has(rule));
+        let timer = [rules::TIMER_LEFT, rules::DPC_NOT_FLUSHED].into_iter().find(|rule| has(rule));
+        let in_the_way = has(rules::OBJECTS_LEFT) || has(rules::LINK_LEFT) || has(rules::DEVICE_LEFT);
+        let freed = new.iter().any(|(rule, ..)| *rule == rules::WORK_FREED);
+        let alone = new.len() == 1;
+        let (mut rest, mut timing) = (Vec::new(), Vec::new());
+        for (rule, text, place) in new {
+            let of_thread = rule == rules::THREAD_LEFT || rule == rules::LATE_CALL && text.contains("StartRoutine");
+            let of_timer = rule == rules::DPC_NOT_FLUSHED
+                || rule == rules::TIMER_LEFT
+                || rule == rules::LATE_CALL && text.contains("DeferredRoutine");
+            let told = if of_thread && thread.is_some() {
+                thread
+            } else if of_timer && timer.is_some() {
+                timer
+            } else if rule == rules::START_AFTER_STOP && (in_the_way || !alone) {
+                continue;
+            } else if rule == rules::DEVICE_LEFT && freed && text.contains("still referenced") {
+                // The system refers to the device until the work item has run.
+                Some(rules::WORK_FREED)
+            } else {
+                [rules::WORK_FREED, rules::DPC_NOT_FLUSHED].into_iter().find(|known| *known == rule)
+            };
+            match told {
+                Some(told) => timing.push((told, text, place)),
+                None => rest.push((rule, text, place)),
+            }
+        }
+        for (rule, text, place) in timing {
+            let known = self.drafts.keys().find(|(id, _)| *id == rule.id).map(|(_, subject)| subject.clone());
+            let draft = self.draft(rule, known.unwrap_or_default());
+            if draft.what.is_empty() {
+                draft.what = what_of(rule, None);
+                draft.place = place;
+            }
+            draft.seen.insert(text);
+            draft.when.push(tried.situation.to_string());
+            draft.when.dedup();
+        }
+        rest
+    }
+
+    /// Contexts that are associated after the driver has begun to remove them, if they do harm.
+    fn of_gate(&mut self, tried: &Tried, new: &[Problem]) -> bool {
         let trace = &tried.outcome.trace;
         let is_removal =
             |call: &TracedCall| call.function == "FwpsFlowRemoveContext0" && call.outermost == "DriverUnload";
-        let Some(first) = trace.iter().position(is_removal) else { return };
+        let Some(first) = trace.iter().position(is_removal) else { return false };
         let is_late = |call: &&TracedCall| call.function == "FwpsFlowAssociateContext0" && call.succeeded();
-        if let Some(late) = trace[first..].iter().find(is_late) {
-            let removal = place(&trace[first]);
-            let draft = self.draft(rules::DRAIN_BEFORE_GATE, "");
-            draft.what = "flow contexts are removed before new ones are refused".into();
-            draft.place = removal;
-            draft.when.push(tried.situation.to_string());
-            draft.seen.insert(format!(
-                "a context is associated during the unload, after the first was removed{}",
-                place(late).map_or_else(String::new, |place| format!(", at {place}"))
-            ));
-        }
+        let Some(late) = trace[first..].iter().find(is_late) else { return false };
+        let removal = place(&trace[first]);
+        let draft = self.draft(rules::DRAIN_BEFORE_GATE, "");
+        draft.what = "flow contexts are removed before new ones are refused".into();
+        draft.place = removal;
+        draft.when.push(tried.situation.to_string());
+        draft.seen.insert(format!(
+            "a context is associated during the unload, after the first was removed{}",
+            place(late).map_or_else(String::new, |place| format!(", at {place}"))
+        ));
+        draft.seen.extend(new.iter().map(|(_, text, _)| text.clone()));
+        true
     }
 
     /// The findings, the worst first.
@@ -396,9 +477,6 @@ fn what_of(rule: &'static Rule, function: Option<&str>) -> String {
         rule if rule == rules::UNREGISTER_STATUS => format!("what {function} returns is not acted upon"),
         rule if rule == rules::REMOVAL_PENDING => {
             "a flow context that is yet to be deleted is taken for deleted".into()
-        }
-        rule if rule == rules::PARTIAL_START => {
-            format!("a start that fails at {function} leaves behind what came before it")
         }
         rule if rule == rules::FAILURE => format!("the failure of {function} is not coped with"),
         rule if rule == rules::THREAD_LEFT => "a thread runs on".into(),
