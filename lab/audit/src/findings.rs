@@ -71,12 +71,23 @@ fn without_numbers(text: &str) -> String {
     result
 }
 
+/// What is told once, however many things show it, and what is told of each place.
+fn subject_of(rule: &Rule, text: &str) -> Subject {
+    let once = [rules::SESSION_LEFT, rules::OBJECTS_LEFT, rules::HANG];
+    if once.iter().any(|known| *known == rule) { Subject::new() } else { without_numbers(text) }
+}
+
 fn text_of(violation: &Violation) -> String {
     violation.place.as_ref().map_or_else(|| violation.what.clone(), |place| format!("{} at {place}", violation.what))
 }
 
 /// The sort of defect that it is a sign of, what was seen, and where.
 type Problem = (&'static Rule, String, Option<String>);
+
+/// Whether a bug check, or what comes to one, has ended a run.
+pub fn has_stopped(outcome: &Outcome) -> bool {
+    outcome.problems.iter().any(|problem| problem.contains("the lab has stopped"))
+}
 
 /// What went wrong in a run: each violation, and each problem that the scenario saw itself.
 fn problems(outcome: &Outcome) -> Vec<Problem> {
@@ -178,11 +189,15 @@ impl Findings {
             return;
         }
         for (rule, text, place) in problems {
-            let subject = if rule == rules::SESSION_LEFT { Subject::new() } else { without_numbers(&text) };
-            let draft = self.draft(rule, subject);
+            let draft = self.draft(rule, subject_of(rule, &text));
             draft.what = what_of(rule, None);
             draft.place = place;
             draft.seen.insert(text);
+        }
+        if has_stopped(base) {
+            // It was not unloaded, and there is no more to see than why the system stopped.
+            self.drafts.retain(|(id, _), _| ![rules::OBJECTS_LEFT.id, rules::SESSION_LEFT.id].contains(id));
+            return;
         }
         self.name_remains(base);
         self.of_order(base);
@@ -297,7 +312,12 @@ impl Findings {
             .into_iter()
             .filter(|(_, text, _)| !known.contains(&without_numbers(text)))
             .collect();
-        let new = self.of_timing(tried, new);
+        let mut new = self.of_timing(tried, new);
+        if new.iter().any(|(rule, ..)| *rule == rules::HANG) {
+            // What a driver that hangs has not released yet it has not left behind.
+            let told = [rules::HANG, rules::BUG_CHECK, rules::POOL, rules::IRQL, rules::SPIN_LOCK, rules::CONTRACT];
+            new.retain(|(rule, ..)| told.contains(rule));
+        }
         if new.is_empty() {
             return;
         }
@@ -327,7 +347,8 @@ impl Findings {
                     let left: BTreeSet<String> = new.iter().map(|(_, text, _)| without_numbers(text)).collect();
                     left.into_iter().collect()
                 } else {
-                    format!("{} {}", case.function, where_.as_deref().unwrap_or_default())
+                    // A function that is called at many a place in a row is one mistake.
+                    format!("{} {}", case.function, function_of(where_.as_deref().unwrap_or_default()))
                 };
                 let draft = self.draft(rule, subject);
                 draft.statuses.insert(case.failure.name);
@@ -366,10 +387,11 @@ impl Findings {
             }
             situation => {
                 for (rule, text, place) in new {
-                    let draft = self.draft(rule, without_numbers(&text));
+                    let draft = self.draft(rule, subject_of(rule, &text));
                     draft.what = what_of(rule, None);
-                    draft.place = place;
+                    draft.place = place.or(draft.place.take());
                     draft.when.push(situation.to_string());
+                    draft.when.dedup();
                     draft.seen.insert(text);
                 }
             }
@@ -465,6 +487,14 @@ impl Findings {
             finding.number = number + 1;
         }
         findings
+    }
+}
+
+/// The function that a place lies in, if the image has symbols; else the place's kilobyte.
+fn function_of(place: &str) -> &str {
+    match place.split_once('(') {
+        Some((_, symbol)) => symbol.split('+').next().unwrap_or(symbol),
+        None => &place[..place.len().saturating_sub(3)],
     }
 }
 

@@ -77,6 +77,8 @@ pub fn audit(subject: &Subject, faults: &Faults, progress: Progress<'_>) -> Repo
         image: image.with_framework(&base),
         findings: Vec::new(),
     };
+    // That it is another driver than Postern's is no news.
+    report.notes.retain(|note| !note.contains(postern_protocol::DEVICE_PATH));
     let mut findings = findings::Findings::new(&base);
     findings.of_image(&report.image);
     if let Some(error) = &base.refused {
@@ -86,7 +88,10 @@ pub fn audit(subject: &Subject, faults: &Faults, progress: Progress<'_>) -> Repo
         return report;
     }
     findings.of_base(&base, &report.devices);
-    if findings.never_leaves() {
+    if findings::has_stopped(&base) {
+        report.notes.push("the system stops in the plain run, so nothing else was tried".into());
+    }
+    if findings.never_leaves() || findings::has_stopped(&base) {
         report.calls = inventory::calls(&base, &[]);
         report.findings = findings.done();
         return report;

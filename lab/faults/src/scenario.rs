@@ -8,13 +8,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use etherparse::PacketBuilder;
 use postern_core::receipt;
 use postern_engine::layers;
 use postern_engine::objects::{
     Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Session, Weight,
 };
 use postern_lab::{
-    Call, Config, Connection, Direction, Fault, File, Lab, LoadError, Occurrences, Packet, PendingIo,
+    Call, Config, Connection, Direction, Fault, File, Lab, LoadError, Occurrences, Packet, Parameter, PendingIo,
     RegisteredCallout, TracedCall, Traffic, Violation,
 };
 use postern_protocol::callout::{Layer, Role};
@@ -30,6 +31,19 @@ pub struct Subject {
     pub image: Arc<[u8]>,
     /// Callouts that the driver registers and leaves it to programs to add, each with the layer to add it at: by key.
     pub callouts: Vec<(Uuid, Uuid)>,
+    /// Values of its `Parameters` key.
+    pub parameters: Vec<(String, Parameter)>,
+    /// What programs ask its first device for, on a handle that stays open until the unload.
+    pub requests: Vec<Request>,
+}
+
+/// An I/O control request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub code: u32,
+    pub input: Vec<u8>,
+    /// The output buffer, which the driver may read too.
+    pub output: Vec<u8>,
 }
 
 /// What happens to the driver beyond the scenario.
@@ -158,6 +172,9 @@ impl Run {
             self.lab.trace_calls();
         }
         self.lab.delay_work(self.trial.work_delay);
+        for (name, value) in &self.subject.parameters {
+            self.lab.set_parameter(&self.subject.service, name, value);
+        }
         self.add_filters();
         let faulty = self.trial.fault.is_some();
         if let Some(fault) = self.trial.fault.clone() {
@@ -228,6 +245,7 @@ impl Run {
     /// From the load on, to the unload and beyond.
     fn stay(&mut self) {
         self.add_what_programs_add();
+        let using = self.use_device();
         let mut ending = self.lab.traffic();
         self.make_flows(&mut ending, 20_000);
         self.settle("flows begin");
@@ -255,6 +273,8 @@ impl Run {
 
         // Flows are alive and operations wait.
         let ending = self.trial.traffic_at.map(|call| self.bring_traffic_at(call));
+        drop(using);
+        self.settle("programs close their handles");
         self.remove_what_programs_added();
         self.unload();
         drop(ending);
@@ -349,6 +369,37 @@ impl Run {
             }
             self.settle("a device is opened and closed");
         }
+    }
+
+    /// Sends what the subject says that programs ask for. Returns the handle, and the requests that wait.
+    fn use_device(&mut self) -> Option<(Vec<PendingIo>, File)> {
+        let requests = self.subject.requests.clone();
+        let path = self.lab.device_paths(&self.subject.service).into_iter().next().filter(|_| !requests.is_empty())?;
+        let device = match self.lab.open(&path) {
+            Ok(device) => device,
+            Err(status) => {
+                self.outcome.skipped.push(format!("requests: {path} cannot be opened: {status}"));
+                return None;
+            }
+        };
+        let mut waiting = Vec::new();
+        for Request { code, input, output } in requests {
+            const AT_MOST: Duration = Duration::from_millis(20);
+            let sent = device.begin_device_io_control_on(code, &input, output);
+            let answer = match sent.map(|pending| pending.wait_for(AT_MOST)) {
+                Ok(Ok(answer)) => answer.map(drop),
+                Ok(Err(pending)) => {
+                    waiting.push(pending);
+                    Ok(())
+                }
+                Err(status) => Err(status),
+            };
+            if let Err(status) = answer {
+                self.outcome.skipped.push(format!("request {code:#x} is answered with {status}"));
+            }
+            self.settle("a program sends a request");
+        }
+        Some((waiting, device))
     }
 
     /// Has flows end and others begin, on another thread, in the midst of the unload. Returns what that thread ends with.
@@ -489,7 +540,9 @@ impl Run {
             let mut objects: Objects = HashSet::new();
             objects.extend(view.providers().map(|provider| ("provider", provider.key)));
             objects.extend(view.sublayers().map(|sublayer| ("sublayer", sublayer.key)));
-            objects.extend(view.callouts().filter(|one| one.display.name != NAME).map(|one| ("callout", one.key)));
+            let added = |key: &Uuid| self.subject.callouts.iter().any(|(added, _)| added == key);
+            let callouts = view.callouts().filter(|one| one.display.name != NAME && !added(&one.key));
+            objects.extend(callouts.map(|one| ("callout", one.key)));
             objects.extend(view.filters().filter(|one| one.display.name != NAME).map(|one| ("filter", one.key)));
             objects
         });
@@ -661,6 +714,8 @@ fn begin(traffic: &mut Traffic, connection: &Connection<'_>, direction: Directio
 }
 
 fn send(traffic: &mut Traffic, connection: &Connection<'_>, direction: Direction, tcp_flags: u8) {
+    let bytes = packet_bytes(connection, direction, tcp_flags);
+    let payload = &bytes[if connection.local.is_ipv6() { 40 } else { 20 }..];
     traffic.packet(&Packet {
         direction,
         protocol: connection.protocol,
@@ -669,9 +724,38 @@ fn send(traffic: &mut Traffic, connection: &Connection<'_>, direction: Direction
         tcp_flags,
         icmp_id: 0,
         fragment: None,
-        bytes: &[0; 80],
-        payload: &[0; 40],
+        bytes: &bytes,
+        payload,
     });
+}
+
+/// A packet of a connection, with some data.
+fn packet_bytes(connection: &Connection<'_>, direction: Direction, tcp_flags: u8) -> Vec<u8> {
+    const HOPS: u8 = 64;
+    const DATA: &[u8] = b"some data";
+    let (source, destination) = match direction {
+        Direction::Outbound => (connection.local, connection.remote),
+        Direction::Inbound => (connection.remote, connection.local),
+    };
+    let ip = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            PacketBuilder::ipv4(source.octets(), destination.octets(), HOPS)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            PacketBuilder::ipv6(source.octets(), destination.octets(), HOPS)
+        }
+        _ => unreachable!("a connection's addresses are of one version"),
+    };
+    let mut bytes = Vec::new();
+    let written = if connection.protocol == UDP {
+        ip.udp(source.port(), destination.port()).write(&mut bytes, DATA)
+    } else {
+        let tcp = ip.tcp(source.port(), destination.port(), 1, 1024);
+        let tcp = if tcp_flags & RESET != 0 { tcp.rst() } else { tcp.ack(1) };
+        tcp.write(&mut bytes, DATA)
+    };
+    written.expect("a vector takes what is written, and the packet is short");
+    bytes
 }
 
 /// Room for an answer to any request.

@@ -12,6 +12,7 @@ use crate::inject::{Call, Fault};
 use crate::kernel::{Config, Kernel, lock};
 use crate::nt::NtStatus;
 use crate::ntos::io::File;
+use crate::ntos::registry::Parameter;
 use crate::report::{self, Violation};
 use crate::schedule;
 use crate::thread;
@@ -160,6 +161,11 @@ impl Lab {
     /// Has every work item that is queued from now on stay so for a while, as on a busy system.
     pub fn delay_work(&self, delay: Duration) {
         self.kernel.workers.delay(delay);
+    }
+
+    /// Sets a value of a driver's `Parameters` key, which it finds when it is loaded.
+    pub fn set_parameter(&self, service: &str, name: &str, value: &Parameter) {
+        self.enter(|| self.kernel.registry.set_parameter(service, name, value));
     }
 
     /// The callouts that a driver has registered.

@@ -37,6 +37,7 @@ pub use kernel::Config;
 pub use lab::Lab;
 pub use nt::NtStatus;
 pub use ntos::io::{File, PendingIo};
+pub use ntos::registry::Parameter;
 pub use report::{Kind, Place, Violation};
 pub use schedule::{Run, Schedule, Step};
 pub use trace::{Circumstance, NamingFilter, TracedCall};

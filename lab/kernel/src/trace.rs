@@ -62,6 +62,9 @@ pub struct NamingFilter {
     pub blocks: bool,
 }
 
+/// So many calls are kept, the first ones: a driver may go round in circles.
+const MOST_CALLS: usize = 100_000;
+
 /// Something to happen in the midst of an unload.
 struct Interjection {
     /// Before which of the calls that the unloading thread makes at `PASSIVE_LEVEL`, 1 being the first.
@@ -191,6 +194,11 @@ extern "win64" fn before_import(return_slot: *mut u64, arguments: *const [u64; 4
         && let Some(what) = kernel.traces.interjected()
     {
         what();
+    }
+    if lock(&kernel.traces.calls).len() >= MOST_CALLS {
+        page.import.set(import);
+        page.caller.set(caller);
+        return;
     }
     let call = TracedCall {
         function,

@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 use comfy_table::Cell;
 use postern_audit::{Faults, Finding, Report, Severity};
 use postern_engine::layers;
-use postern_faults::scenario::Subject;
+use postern_faults::scenario::{Request as DeviceRequest, Subject};
 use postern_faults::sweep::Case;
+use postern_lab::Parameter;
 use uuid::Uuid;
 
 use super::driver::{Model, image_bytes, service_name};
@@ -33,6 +34,12 @@ pub struct Arguments {
     /// A callout that the driver registers and leaves it to a program to add, and its layer; may be given again
     #[arg(long = "callout", value_name = "KEY=LAYER", value_parser = parse_callout)]
     callouts: Vec<(Uuid, Uuid)>,
+    /// A value that the driver finds in its service's Parameters key; may be given again
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parse_parameter)]
+    parameters: Vec<(String, Parameter)>,
+    /// An I/O control request for the driver's device: code, then input and output buffer in hexadecimal; may be given again
+    #[arg(long = "request", value_name = "CODE[:INPUT[:OUTPUT]]", value_parser = parse_request)]
+    requests: Vec<DeviceRequest>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,6 +56,8 @@ pub const EXAMPLES: &str = "Examples:
   postern lab audit --image build/other.sys
   postern lab audit --image build/other.sys --faults none --json
   postern lab audit --image build/other.sys --case FwpsCalloutUnregisterById0:1:STATUS_DEVICE_BUSY
+  postern lab audit --image inspect.sys --parameter RemoteAddressToInspect=192.0.2.1
+  postern lab audit --image other.sys --request 0x222000:01000000
   postern lab audit --image monitor.sys --callout {b3241f1d-7cd2-4e7a-8721-2e97d07702e5}=FWPM_LAYER_STREAM_V4
 
 The driver is loaded, gets traffic and requests, and is unloaded with flows alive, again and again, each time in a lab of its own: as it is;
@@ -65,11 +74,43 @@ fn parse_callout(text: &str) -> Result<(Uuid, Uuid), String> {
     Ok((key, layer.key))
 }
 
+fn parse_request(text: &str) -> Result<DeviceRequest, String> {
+    let mut parts = text.split(':');
+    let code = parts.next().unwrap_or_default();
+    let digits = code.strip_prefix("0x").unwrap_or(code);
+    let code = u32::from_str_radix(digits, 16).map_err(|_| format!("'{code}' is no code: write it as 0x0012E486"))?;
+    let mut buffer = || parse_bytes(parts.next().unwrap_or_default());
+    Ok(DeviceRequest { code, input: buffer()?, output: buffer()? })
+}
+
+fn parse_bytes(text: &str) -> Result<Vec<u8>, String> {
+    let no_bytes = || format!("'{text}' are no bytes: write two hexadecimal digits for each");
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|digit| digit.to_digit(16).map(|digit| digit as u8))
+        .collect::<Option<_>>()
+        .filter(|digits: &Vec<u8>| digits.len().is_multiple_of(2))
+        .ok_or_else(no_bytes)?;
+    Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+/// A number is a `REG_DWORD`, anything else a `REG_SZ`.
+fn parse_parameter(text: &str) -> Result<(String, Parameter), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is no value: write NAME=VALUE"))?;
+    let number = match value.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => value.parse().ok(),
+    };
+    Ok((name.to_owned(), number.map_or_else(|| Parameter::Text(value.to_owned()), Parameter::Number)))
+}
+
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let subject = Subject {
         service: service_name(arguments.image.as_deref()),
         image: image_bytes(arguments.image.as_deref(), arguments.model)?.into(),
         callouts: arguments.callouts.clone(),
+        parameters: arguments.parameters.clone(),
+        requests: arguments.requests.clone(),
     };
     let faults = match (&arguments.case, arguments.faults) {
         (Some(case), _) => Faults::Only(case.clone()),

@@ -193,7 +193,7 @@ static VOID RemoveContexts(VOID)
     }
 }
 
-static VOID Unregister(VOID)
+static __attribute__((noinline)) VOID Unregister(VOID)
 {
     int i, tries;
     for (i = 0; i < CALLOUTS; i++) {
