@@ -73,7 +73,7 @@ fn without_numbers(text: &str) -> String {
 
 /// What is told once, however many things show it, and what is told of each place.
 fn subject_of(rule: &Rule, text: &str) -> Subject {
-    let once = [rules::SESSION_LEFT, rules::OBJECTS_LEFT, rules::HANG];
+    let once = [rules::SESSION_LEFT, rules::OBJECTS_LEFT, rules::HANG, rules::UNKNOWN_IMPORTS];
     if once.iter().any(|known| *known == rule) { Subject::new() } else { without_numbers(text) }
 }
 
@@ -125,6 +125,7 @@ fn rule_of(violation: &Violation) -> &'static Rule {
     let what = &violation.what;
     let says = |text: &str| what.contains(text);
     match violation.kind {
+        _ if says("which the lab does not supply") => rules::UNKNOWN_IMPORTS,
         Kind::Bugcheck => rules::BUG_CHECK,
         Kind::LateCall => rules::LATE_CALL,
         Kind::Pool => rules::POOL,
@@ -165,7 +166,7 @@ impl Findings {
     pub fn of_image(&mut self, image: &ImageFacts) {
         if !image.unknown.is_empty() {
             let draft = self.draft(rules::UNKNOWN_IMPORTS, "");
-            draft.what = "the image imports what the lab does not supply".into();
+            draft.what = what_of(rules::UNKNOWN_IMPORTS, None);
             draft.seen.extend(image.unknown.iter().cloned());
         }
     }
@@ -534,6 +535,7 @@ fn what_of(rule: &'static Rule, function: Option<&str>) -> String {
         rule if rule == rules::SPIN_LOCK => "a spin lock is misused".into(),
         rule if rule == rules::MEMORY_LEFT => "memory is not freed".into(),
         rule if rule == rules::START_AFTER_STOP => "the driver does not start again".into(),
+        rule if rule == rules::UNKNOWN_IMPORTS => "the image imports what the lab does not supply".into(),
         rule if rule == rules::CONTRACT => "a call breaks its contract".into(),
         _ => "something is left behind".into(),
     }

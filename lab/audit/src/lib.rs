@@ -63,7 +63,7 @@ const SLOW: Duration = Duration::from_millis(30);
 
 /// Audits a driver. An image that cannot be loaded has a report, too: it says why.
 pub fn audit(subject: &Subject, faults: &Faults, progress: Progress<'_>) -> Report {
-    let plain = Trial { traced: true, bfe_stays: true, ..Trial::default() };
+    let plain = Trial { traced: true, bfe_stays: true, imports_anything: true, ..Trial::default() };
     let image = ImageFacts::of(subject);
     let mut base = scenario::run(subject, &plain, PATIENCE);
     let mut report = Report {

@@ -117,6 +117,6 @@ rules! {
         "a kernel function may fail at any time, and the driver does not cope with that", "Using NTSTATUS Values";
     START_AFTER_STOP: High, "does-not-start-again", "what an earlier stay has left is in the way of the next", "DRIVER_INITIALIZE callback function";
     UNKNOWN_IMPORTS: Low, "unknown-imports",
-        "the lab does not supply them, so nothing of the driver was tried", "";
+        "where the driver calls one, the lab stops: what comes after it was not tried. This says what the lab lacks, not what the driver does", "";
     REFUSED: High, "does-not-start", "nothing else of the driver was tried", "DRIVER_INITIALIZE callback function";
 }

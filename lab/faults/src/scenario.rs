@@ -58,6 +58,8 @@ pub struct Trial {
     pub work_delay: Duration,
     /// Whether the base filtering engine runs on. What other drivers have added goes when it stops, and few add it again.
     pub bfe_stays: bool,
+    /// Whether a driver is loaded whose imports the lab does not all supply.
+    pub imports_anything: bool,
 }
 
 impl Trial {
@@ -108,7 +110,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn run(subject: &Subject, trial: &Trial, patience: Duration) -> Outcome {
     // How long the lab's threads may take to leave once it has stopped.
     const FAREWELL: Duration = Duration::from_secs(2);
-    let lab = Lab::start(Config { processors: 8, ..Config::default() });
+    let lab = Lab::start(Config { processors: 8, imports_anything: trial.imports_anything, ..Config::default() });
     let (sender, receiver) = mpsc::channel();
     let (subject, trial, inside) = (subject.clone(), trial.clone(), lab.clone());
     let thread = std::thread::spawn(move || {

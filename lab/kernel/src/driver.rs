@@ -186,7 +186,7 @@ pub(crate) fn load(kernel: &Arc<Kernel>, service: &str, file: &[u8]) -> Result<D
     if kernel.drivers.by_name(service).is_some() {
         return Err(LoadError::AlreadyLoaded(service.into()));
     }
-    let image = Image::load(service, file, &kernel.clock)?;
+    let image = Image::load(service, file, &kernel.clock, kernel.imports_anything)?;
     let entry = image.entry_point();
     let driver = create(kernel, service, image);
     lock(&kernel.drivers.0).push(driver.clone());

@@ -22,9 +22,12 @@
 //! It takes pointers as [`crate::ptr::Ptr`], reads all of the driver's memory before it takes a lock of the
 //! lab, and holds no lock when it calls into an image or reports a bug check.
 
-use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, OnceLock};
 
+use crate::call;
+use crate::kernel::lock_of_process;
+use crate::report::{self, Finding, Kind};
 use crate::schedule::postern_lab_scheduled_import;
 use crate::thread::{self, PAGE_BATON, PAGE_CALLER, PAGE_IMPORT, PAGE_TRACED};
 use crate::trace::postern_lab_traced_import;
@@ -196,6 +199,57 @@ fn write_stub(stub: &mut [u8], number: u32, target: u64) {
         code.extend(then.to_le_bytes());
     }
     stub[..code.len()].copy_from_slice(&code);
+}
+
+/// An address for an import that the lab does not supply: a call of it stops the lab, with its name.
+pub(crate) fn stand_in(label: &str) -> u64 {
+    static STAND_INS: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+    let mut stand_ins = lock_of_process(&STAND_INS);
+    if let Some(address) = stand_ins.get(label) {
+        return *address;
+    }
+    let name: &'static str = Box::leak(label.to_owned().into_boxed_str());
+    let name: &'static &'static str = Box::leak(Box::new(name));
+    const PAGE: usize = 4096;
+    // SAFETY: a fresh private mapping.
+    let page = unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert!(page != libc::MAP_FAILED, "no memory for an import's stand-in");
+    // As the stubs; then mov rcx, name; jmp [rip].
+    let mut code = vec![0x4c, 0x8b, 0x14, 0x24, 0x65, 0x4c, 0x89, 0x14, 0x25];
+    code.extend((PAGE_CALLER as u32).to_le_bytes());
+    code.extend([0x65, 0xc7, 0x04, 0x25]);
+    code.extend((PAGE_IMPORT as u32).to_le_bytes());
+    code.extend(u32::MAX.to_le_bytes());
+    code.extend([0x48, 0xb9]);
+    code.extend((core::ptr::from_ref(name) as u64).to_le_bytes());
+    code.extend([0xff, 0x25, 0, 0, 0, 0]);
+    code.extend((not_supplied as *const () as u64).to_le_bytes());
+    // SAFETY: the mapping just made, which nothing else knows yet, and which is longer than the code.
+    unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), page.cast::<u8>(), code.len()) };
+    // SAFETY: the whole mapping.
+    let result = unsafe { libc::mprotect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC) };
+    assert!(result == 0, "cannot make an import's stand-in executable");
+    stand_ins.insert(label.to_owned(), page as u64);
+    page as u64
+}
+
+extern "win64" fn not_supplied(name: &'static &'static str) -> ! {
+    report::violation(Finding {
+        kind: Kind::Contract,
+        what: format!("the driver called {name}, which the lab does not supply"),
+        remedy: "none: the driver cannot be tried further here".into(),
+    });
+    report::stop();
+    report::leave(call::LEAVE_STOPPED)
 }
 
 /// All exports; built once a process.

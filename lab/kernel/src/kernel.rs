@@ -32,11 +32,13 @@ pub struct Config {
     pub bfe_running: bool,
     /// Bytes of driver pool that get a guard page behind each allocation; the rest gets a checked trailer.
     pub special_pool: usize,
+    /// Whether images are loaded whose imports the lab does not all supply; a call of one that it does not stops it.
+    pub imports_anything: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { processors: 64, bfe_running: true, special_pool: 16 << 20 }
+        Config { processors: 64, bfe_running: true, special_pool: 16 << 20, imports_anything: false }
     }
 }
 
@@ -44,6 +46,7 @@ impl Default for Config {
 pub struct Kernel {
     /// Set by a bug check; from then on nothing enters an image.
     pub(crate) stopped: AtomicBool,
+    pub(crate) imports_anything: bool,
     pub(crate) processors: Processors,
     /// Threads that have entered this kernel and are in no other.
     pub(crate) threads: Mutex<Vec<Known>>,
@@ -83,6 +86,7 @@ impl Kernel {
         let baton = seed.map(|seed| Baton::new(seed, &clock));
         let kernel = Arc::new(Kernel {
             stopped: AtomicBool::new(false),
+            imports_anything: config.imports_anything,
             processors: Processors::new(config.processors.clamp(1, 1024)),
             threads: Mutex::default(),
             reports: Reports::default(),

@@ -57,7 +57,7 @@ impl Lab {
 
     /// Maps an image, resolves its imports and lets it go again, without calling its `DriverEntry`.
     pub fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
-        Image::load("check", image, &self.kernel.clock).map(drop)
+        Image::load("check", image, &self.kernel.clock, false).map(drop)
     }
 
     /// Unloads a driver. With handles open to its devices, that happens when the last is closed.
