@@ -154,8 +154,10 @@ fn rule_of(violation: &Violation) -> &'static Rule {
 }
 
 impl Findings {
-    pub fn new(base: &Outcome) -> Findings {
-        let known = problems(base).iter().map(|(_, text, _)| without_numbers(text)).collect();
+    /// `base` and `again` are runs in which nothing special happens.
+    pub fn new(base: &Outcome, again: &Outcome) -> Findings {
+        let both = [problems(base), problems(again)];
+        let known = both.iter().flatten().map(|(_, text, _)| without_numbers(text)).collect();
         Findings { drafts: BTreeMap::new(), known }
     }
 
@@ -412,7 +414,9 @@ impl Findings {
             let of_thread = rule == rules::THREAD_LEFT || rule == rules::LATE_CALL && text.contains("StartRoutine");
             let of_timer = rule == rules::DPC_NOT_FLUSHED
                 || rule == rules::TIMER_LEFT
-                || rule == rules::LATE_CALL && text.contains("DeferredRoutine");
+                || rule == rules::LATE_CALL && text.contains("DeferredRoutine")
+                // The timer itself lies in the image.
+                || [rules::LATE_CALL, rules::BUG_CHECK].contains(&rule) && text.contains("in an unloaded image");
             let told = if of_thread && thread.is_some() {
                 thread
             } else if of_timer && timer.is_some() {

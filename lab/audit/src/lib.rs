@@ -13,9 +13,9 @@ mod trials;
 
 use std::time::Duration;
 
-use postern_faults::scenario::{self, Outcome, PATIENCE, Subject, Trial};
+use postern_faults::scenario::{self, Outcome, PATIENCE, Recorded, Subject, Trial};
 use postern_faults::sweep::{self, Case};
-use postern_lab::{LoadError, Meaning, Occurrences};
+use postern_lab::{Call, LoadError, Meaning, Occurrences};
 use serde::Serialize;
 
 pub use findings::Finding;
@@ -66,20 +66,21 @@ pub fn audit(subject: &Subject, faults: &Faults, progress: Progress<'_>) -> Repo
     let plain = Trial { traced: true, bfe_stays: true, imports_anything: true, ..Trial::default() };
     let image = ImageFacts::of(subject);
     let mut base = scenario::run(subject, &plain, PATIENCE);
+    let again = scenario::run(subject, &plain, PATIENCE);
     let mut report = Report {
         callouts: inventory::callouts(&base),
         devices: inventory::devices(&base),
         registered: inventory::registered(&base),
         calls: Vec::new(),
         unload: inventory::unload(&base),
-        trials: 1,
+        trials: 2,
         notes: core::mem::take(&mut base.skipped),
         image: image.with_framework(&base),
         findings: Vec::new(),
     };
     // That it is another driver than Postern's is no news.
     report.notes.retain(|note| !note.contains(postern_protocol::DEVICE_PATH));
-    let mut findings = findings::Findings::new(&base);
+    let mut findings = findings::Findings::new(&base, &again);
     findings.of_image(&report.image);
     if let Some(error) = &base.refused {
         findings.of_refusal(error);
@@ -96,7 +97,7 @@ pub fn audit(subject: &Subject, faults: &Faults, progress: Progress<'_>) -> Repo
         report.findings = findings.done();
         return report;
     }
-    report.notes.extend(differences(subject, &plain, &base));
+    report.notes.extend(differences(&base, &again));
 
     let situations = situations(&base, faults);
     let mut tried: Vec<Tried> = Vec::with_capacity(situations.len());
@@ -136,22 +137,18 @@ fn situations(base: &Outcome, faults: &Faults) -> Vec<Situation> {
 }
 
 /// Whether two runs make the same calls.
-fn differences(subject: &Subject, plain: &Trial, base: &Outcome) -> Option<String> {
-    let again = scenario::run(subject, plain, PATIENCE);
+fn differences(base: &Outcome, again: &Outcome) -> Option<String> {
     let differs = again.calls.iter().zip(&base.calls).find(|(one, other)| one.call != other.call);
-    let place = |call: &postern_lab::Call| call.place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
-    differs
-        .map(|(one, _)| {
-            format!(
-                "two runs make different calls, from {}{} on: a fault may hit another call than the one it names",
-                one.call.function,
-                place(&one.call)
-            )
-        })
-        .or_else(|| {
-            let (one, other) = (again.calls.len(), base.calls.len());
-            (one != other).then(|| format!("two runs make {other} and {one} calls that can fail"))
-        })
+    let place = |call: &Call| call.place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
+    if let Some((Recorded { call, .. }, _)) = differs {
+        return Some(format!(
+            "two runs make different calls, from {}{} on: a fault may hit another call than the one it names",
+            call.function,
+            place(call)
+        ));
+    }
+    let (one, other) = (again.calls.len(), base.calls.len());
+    (one != other).then(|| format!("two runs make {other} and {one} calls that can fail"))
 }
 
 /// Whether a load failed before the driver's own code ran.
