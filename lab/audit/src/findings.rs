@@ -72,9 +72,9 @@ fn without_numbers(text: &str) -> String {
 }
 
 /// What is told once, however many things show it, and what is told of each place.
-fn subject_of(rule: &Rule, text: &str) -> Subject {
+fn subject_of(rule: &'static Rule, text: &str) -> Subject {
     let once = [rules::SESSION_LEFT, rules::OBJECTS_LEFT, rules::HANG, rules::UNKNOWN_IMPORTS];
-    if once.iter().any(|known| *known == rule) { Subject::new() } else { without_numbers(text) }
+    if once.contains(&rule) { Subject::new() } else { without_numbers(text) }
 }
 
 fn text_of(violation: &Violation) -> String {

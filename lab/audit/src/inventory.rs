@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use postern_faults::scenario::Outcome;
-use postern_lab::{Circumstance, TracedCall, failures_of};
+use postern_lab::{Circumstance, Place, TracedCall, failures_of};
 use serde::Serialize;
 
 use crate::trials::{Situation, Tried};
@@ -242,21 +242,22 @@ fn status_name(function: &str, value: u32) -> String {
 /// Whether the driver, when a call failed while it started or left, went on to make the same calls as if it had not.
 pub fn is_ignored(base: &Outcome, tried: &Tried) -> bool {
     let Situation::Fault(case) = &tried.situation else { return false };
-    fn after<'a>(
-        trace: &'a [TracedCall],
-        function: &str,
-        number: u64,
-    ) -> Option<(&'a str, Vec<(&'a str, &'a Option<postern_lab::Place>)>)> {
-        let (at, call) =
-            trace.iter().enumerate().filter(|(_, call)| call.function == function).nth(number as usize - 1)?;
-        let same =
-            trace[at + 1..].iter().filter(|other| other.outermost == call.outermost && !is_silent(other.function));
-        Some((call.outermost, same.map(|other| (other.function, &other.place)).collect()))
-    }
-    let (Some((doing, with)), Some((_, without))) =
-        (after(&tried.outcome.trace, &case.function, case.number), after(&base.trace, &case.function, case.number))
-    else {
-        return false;
+    let call_in = |trace: &[TracedCall]| {
+        let calls = trace.iter().enumerate().filter(|(_, call)| call.function == case.function);
+        calls.map(|(at, _)| at).nth(case.number as usize - 1)
     };
-    matches!(doing, "DriverEntry" | "DriverUnload") && with == without
+    let (with, without) = (&tried.outcome.trace, &base.trace);
+    let (Some(failed), Some(succeeded)) = (call_in(with), call_in(without)) else { return false };
+    let doing = without[succeeded].outermost;
+    matches!(doing, "DriverEntry" | "DriverUnload") && after(with, failed, doing).eq(after(without, succeeded, doing))
+}
+
+/// The calls that follow one, with their places, while the image is called for the same.
+fn after<'a>(
+    trace: &'a [TracedCall],
+    at: usize,
+    doing: &'a str,
+) -> impl Iterator<Item = (&'static str, Option<&'a Place>)> {
+    let same = trace[at + 1..].iter().filter(move |call| call.outermost == doing && !is_silent(call.function));
+    same.map(|call| (call.function, call.place.as_ref()))
 }

@@ -269,7 +269,7 @@ fn circumstance(
         "WdfControlDeviceInitAllocate" | "WdfDeviceInitAssignSDDLString" => text(arguments[2]),
         "IoCreateDeviceSecure" | "WdmlibIoCreateDeviceSecure" => {
             // SAFETY: the seventh argument of a function that takes nine.
-            text(unsafe { return_slot.add(7).read() })
+            text(unsafe { return_slot.wrapping_add(7).read() })
         }
         "WdfVersionBind" => {
             const MINOR: u64 = 0x14;
