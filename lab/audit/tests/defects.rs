@@ -100,6 +100,15 @@ fn a_replaced_unload_routine_is_found() {
 }
 
 #[test]
+fn a_driver_is_tried_as_far_as_the_lab_knows_its_imports() {
+    let report = report("unknown", &drivers::build("unknown.c"), &Faults::None);
+    assert_eq!(report.image.unknown, ["fwpkclnt.sys!FwpmEngineGetOption0"]);
+    assert_eq!(found(&report), ["unknown-imports"], "{:#?}", report.findings);
+    let seen = &report.findings[0].seen;
+    assert!(seen.iter().any(|seen| seen.contains("does not supply at unknown+0x")), "{seen:?}");
+}
+
+#[test]
 fn the_own_drivers_have_no_finding() {
     for (name, image) in postern_image::IMAGES {
         let report = report(name, image, &Faults::None);

@@ -61,6 +61,7 @@ const KERNEL: &[&str] = &[
 const FILTER_ENGINE: &[&str] = &[
     "FwpmCalloutAdd0",
     "FwpmEngineClose0",
+    "FwpmEngineGetOption0",
     "FwpmEngineOpen0",
     "FwpmFilterAdd0",
     "FwpsCalloutRegister0",
