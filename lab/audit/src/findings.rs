@@ -165,6 +165,13 @@ impl Findings {
         &mut self.drafts.entry((rule.id, subject.into())).or_insert((rule, Draft::default())).1
     }
 
+    /// Has what a driver did wrong in a run, other than leaving something, not be told again.
+    pub fn learn(&mut self, outcome: &Outcome) {
+        let deeds = [rules::POOL, rules::BUG_CHECK, rules::LATE_CALL, rules::CONTRACT, rules::IRQL, rules::SPIN_LOCK];
+        let new = problems(outcome).into_iter().filter(|(rule, ..)| deeds.contains(rule));
+        self.known.extend(new.map(|(_, text, _)| without_numbers(&text)));
+    }
+
     pub fn of_image(&mut self, image: &ImageFacts) {
         if !image.unknown.is_empty() {
             let draft = self.draft(rules::UNKNOWN_IMPORTS, "");

@@ -108,7 +108,14 @@ pub fn audit(subject: &Subject, faults: &Faults, progress: Progress<'_>) -> Repo
     });
     tried.sort_by_key(|one| situations.iter().position(|situation| *situation == one.situation));
     report.trials += tried.len();
-    for one in &tried {
+    let (faults, others): (Vec<&Tried>, Vec<&Tried>) =
+        tried.iter().partition(|one| matches!(one.situation, Situation::Fault(_)));
+    for one in &others {
+        findings.of_trial(&base, one);
+    }
+    // What needs no fault is no fault's doing.
+    others.iter().for_each(|one| findings.learn(&one.outcome));
+    for one in &faults {
         findings.of_trial(&base, one);
     }
     report.notes.extend(trials::not_made(&tried));
