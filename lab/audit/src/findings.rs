@@ -56,6 +56,8 @@ pub struct Findings {
     drafts: BTreeMap<(&'static str, Subject), (&'static Rule, Draft)>,
     /// What the run without anything special shows, without numbers.
     known: BTreeSet<String>,
+    /// What faults of different functions show.
+    common: BTreeSet<String>,
 }
 
 /// Problems are the same if they differ in addresses and counts alone, and in whether it was a start or a stay that ended.
@@ -73,7 +75,7 @@ fn without_numbers(text: &str) -> String {
 
 /// What is told once, however many things show it, and what is told of each place.
 fn subject_of(rule: &'static Rule, text: &str) -> Subject {
-    let once = [rules::SESSION_LEFT, rules::OBJECTS_LEFT, rules::HANG, rules::UNKNOWN_IMPORTS];
+    let once = [rules::SESSION_LEFT, rules::OBJECTS_LEFT, rules::HANG, rules::UNKNOWN_IMPORTS, rules::WORK_FREED];
     if once.contains(&rule) { Subject::new() } else { without_numbers(text) }
 }
 
@@ -120,6 +122,13 @@ fn problems(outcome: &Outcome) -> Vec<Problem> {
     problems
 }
 
+/// What a driver did wrong in a run, other than leaving something, without numbers.
+fn deeds(outcome: &Outcome) -> impl Iterator<Item = String> {
+    let deeds = [rules::POOL, rules::BUG_CHECK, rules::LATE_CALL, rules::CONTRACT, rules::IRQL, rules::SPIN_LOCK];
+    let done = problems(outcome).into_iter().filter(move |(rule, ..)| deeds.contains(rule));
+    done.map(|(_, text, _)| without_numbers(&text))
+}
+
 /// The defect that a violation is a sign of.
 fn rule_of(violation: &Violation) -> &'static Rule {
     let what = &violation.what;
@@ -158,7 +167,7 @@ impl Findings {
     pub fn new(base: &Outcome, again: &Outcome) -> Findings {
         let both = [problems(base), problems(again)];
         let known = both.iter().flatten().map(|(_, text, _)| without_numbers(text)).collect();
-        Findings { drafts: BTreeMap::new(), known }
+        Findings { drafts: BTreeMap::new(), known, common: BTreeSet::new() }
     }
 
     fn draft(&mut self, rule: &'static Rule, subject: impl Into<Subject>) -> &mut Draft {
@@ -167,9 +176,19 @@ impl Findings {
 
     /// Has what a driver did wrong in a run, other than leaving something, not be told again.
     pub fn learn(&mut self, outcome: &Outcome) {
-        let deeds = [rules::POOL, rules::BUG_CHECK, rules::LATE_CALL, rules::CONTRACT, rules::IRQL, rules::SPIN_LOCK];
-        let new = problems(outcome).into_iter().filter(|(rule, ..)| deeds.contains(rule));
-        self.known.extend(new.map(|(_, text, _)| without_numbers(&text)));
+        self.known.extend(deeds(outcome));
+    }
+
+    /// Finds what a driver does wrong whichever function fails: that comes of something else.
+    pub fn compare(&mut self, faults: &[&Tried]) {
+        let mut functions: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for one in faults {
+            let Situation::Fault(case) = &one.situation else { continue };
+            for deed in deeds(&one.outcome) {
+                functions.entry(deed).or_default().insert(&case.function);
+            }
+        }
+        self.common = functions.into_iter().filter(|(_, of)| of.len() > 1).map(|(deed, _)| deed).collect();
     }
 
     pub fn of_image(&mut self, image: &ImageFacts) {
@@ -198,10 +217,12 @@ impl Findings {
             devices.iter().for_each(|device| self.of_device(device));
             return;
         }
+        let freed = problems.iter().any(|(rule, ..)| *rule == rules::WORK_FREED);
         for (rule, text, place) in problems {
+            let rule = if freed && is_held_by_work(rule, &text) { rules::WORK_FREED } else { rule };
             let draft = self.draft(rule, subject_of(rule, &text));
             draft.what = what_of(rule, None);
-            draft.place = place;
+            draft.place = place.or(draft.place.take());
             draft.seen.insert(text);
         }
         if has_stopped(base) {
@@ -335,6 +356,14 @@ impl Findings {
         if matches!(tried.situation, Situation::Traffic { .. }) && self.of_gate(tried, &new) {
             return;
         }
+        if matches!(tried.situation, Situation::Fault(_)) {
+            let common = |(_, text, _): &mut Problem| self.common.contains(&without_numbers(text));
+            let of_no_fault: Vec<Problem> = new.extract_if(.., common).collect();
+            self.tell(&tried.situation, of_no_fault);
+            if new.is_empty() {
+                return;
+            }
+        }
         match &tried.situation {
             Situation::Fault(case) => {
                 let recorded =
@@ -395,16 +424,19 @@ impl Findings {
                 draft.when.push(tried.situation.to_string());
                 draft.seen.extend(new.into_iter().map(|(_, text, _)| text));
             }
-            situation => {
-                for (rule, text, place) in new {
-                    let draft = self.draft(rule, subject_of(rule, &text));
-                    draft.what = what_of(rule, None);
-                    draft.place = place.or(draft.place.take());
-                    draft.when.push(situation.to_string());
-                    draft.when.dedup();
-                    draft.seen.insert(text);
-                }
-            }
+            situation => self.tell(situation, new),
+        }
+    }
+
+    /// Tells of each problem by itself.
+    fn tell(&mut self, situation: &Situation, problems: Vec<Problem>) {
+        for (rule, text, place) in problems {
+            let draft = self.draft(rule, subject_of(rule, &text));
+            draft.what = what_of(rule, None);
+            draft.place = place.or(draft.place.take());
+            draft.when.push(situation.to_string());
+            draft.when.dedup();
+            draft.seen.insert(text);
         }
     }
 
@@ -430,8 +462,7 @@ impl Findings {
                 timer
             } else if rule == rules::START_AFTER_STOP && (in_the_way || !alone) {
                 continue;
-            } else if rule == rules::DEVICE_LEFT && freed && text.contains("still referenced") {
-                // The system refers to the device until the work item has run.
+            } else if freed && is_held_by_work(rule, &text) {
                 Some(rules::WORK_FREED)
             } else {
                 [rules::WORK_FREED, rules::DPC_NOT_FLUSHED].into_iter().find(|known| *known == rule)
@@ -508,6 +539,11 @@ fn function_of(place: &str) -> &str {
         Some((_, symbol)) => symbol.split('+').next().unwrap_or(symbol),
         None => &place[..place.len().saturating_sub(3)],
     }
+}
+
+/// Whether a device is left because the system refers to it until a work item has run.
+fn is_held_by_work(rule: &'static Rule, text: &str) -> bool {
+    rule == rules::DEVICE_LEFT && text.contains("still referenced")
 }
 
 /// A defect in words.

@@ -58,8 +58,8 @@ pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 
 /// How many times in a row a callout refuses to be unregistered, in one of the trials: more often than drivers try that give up.
 const REFUSALS: u64 = 16;
-/// How long work items wait, in another: longer than an unload that does not wait for them.
-const SLOW: Duration = Duration::from_millis(30);
+/// How long work items of the unload wait, in another: longer than an unload takes that does not wait for them.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// Audits a driver. An image that cannot be loaded has a report, too: it says why.
 pub fn audit(subject: &Subject, faults: &Faults, progress: Progress<'_>) -> Report {
@@ -115,6 +115,7 @@ pub fn audit(subject: &Subject, faults: &Faults, progress: Progress<'_>) -> Repo
     }
     // What needs no fault is no fault's doing.
     others.iter().for_each(|one| findings.learn(&one.outcome));
+    findings.compare(&faults);
     for one in &faults {
         findings.of_trial(&base, one);
     }

@@ -14,7 +14,7 @@ use crate::times;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Situation {
     BfeRestarts,
-    /// Work items wait before they begin.
+    /// Work items of the unload wait before they begin.
     SlowWork(Duration),
     /// Each call of a function of unregistering is refused, so many times.
     Refused {
@@ -34,7 +34,9 @@ impl fmt::Display for Situation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Situation::BfeRestarts => f.write_str("the base filtering engine stops and starts"),
-            Situation::SlowWork(delay) => write!(f, "work items begin {} ms after they were queued", delay.as_millis()),
+            Situation::SlowWork(delay) => {
+                write!(f, "work items of the unload begin {} ms after they were queued", delay.as_millis())
+            }
             Situation::Refused { function, times } => write!(f, "{function} returns STATUS_DEVICE_BUSY {times} times"),
             Situation::Traffic { call, function, place } => {
                 write!(f, "flows end and begin during the unload, before call {call}: {function}")?;

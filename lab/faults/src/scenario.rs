@@ -54,7 +54,7 @@ pub struct Trial {
     pub traced: bool,
     /// Before which call of the unload traffic comes: flows end, others begin, and each has packets.
     pub traffic_at: Option<u64>,
-    /// How long work items wait before they begin.
+    /// How long work items that are queued during the unload wait before they begin.
     pub work_delay: Duration,
     /// Whether the base filtering engine runs on. What other drivers have added goes when it stops, and few add it again.
     pub bfe_stays: bool,
@@ -173,7 +173,6 @@ impl Run {
         if self.trial.traced {
             self.lab.trace_calls();
         }
-        self.lab.delay_work(self.trial.work_delay);
         for (name, value) in &self.subject.parameters {
             self.lab.set_parameter(&self.subject.service, name, value);
         }
@@ -278,6 +277,7 @@ impl Run {
         drop(using);
         self.settle("programs close their handles");
         self.remove_what_programs_added();
+        self.lab.delay_work(self.trial.work_delay);
         self.unload();
         drop(ending);
         // Whoever is called now is called too late.
