@@ -7,7 +7,13 @@ use postern_faults::sweep::{Plan, Tried};
 /// All cases are more than a test run should take: `postern lab faults` runs them, and so does this with `POSTERN_FAULTS=all`.
 #[test]
 fn the_driver_leaves_cleanly_whichever_call_fails_in_whichever_way() {
-    let subject = Subject { service: SERVICE.into(), image: IMAGE.into(), callouts: Vec::new(), parameters: Vec::new(), requests: Vec::new() };
+    let subject = Subject {
+        service: SERVICE.into(),
+        image: IMAGE.into(),
+        callouts: Vec::new(),
+        parameters: Vec::new(),
+        requests: Vec::new(),
+    };
     let plan = Plan::new(&subject).unwrap_or_else(|error| panic!("{error}"));
     assert!(plan.notes.is_empty(), "{:#?}", plan.notes);
     let all = std::env::var("POSTERN_FAULTS").is_ok_and(|which| which == "all");
