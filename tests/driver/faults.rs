@@ -8,7 +8,13 @@ use postern_image::POSTERN_WDM_SYS;
 /// All cases are more than a test run should take: `postern lab faults` runs them, and so does this with `POSTERN_FAULTS=all`.
 #[test]
 fn the_driver_leaves_cleanly_whichever_call_fails_in_whichever_way() {
-    let subject = Subject { service: SERVICE.into(), image: IMAGE.into() };
+    let subject = Subject {
+        service: SERVICE.into(),
+        image: IMAGE.into(),
+        callouts: Vec::new(),
+        parameters: Vec::new(),
+        requests: Vec::new(),
+    };
     let plan = Plan::new(&subject).unwrap_or_else(|error| panic!("{error}"));
     assert!(plan.notes.is_empty(), "{:#?}", plan.notes);
     // A step in which nothing happens would be tried in vain.

@@ -8,13 +8,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use etherparse::PacketBuilder;
 use postern_core::receipt;
 use postern_engine::layers;
 use postern_engine::objects::{
     Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Session, Weight,
 };
 use postern_lab::{
-    Call, Config, Connection, Direction, Fault, File, Lab, LoadError, Packet, PendingIo, Traffic, Violation,
+    Call, Config, Connection, Direction, Fault, File, Lab, LoadError, Occurrences, Packet, Parameter, PendingIo,
+    RegisteredCallout, TracedCall, Traffic, Violation,
 };
 use postern_protocol::FilterContext;
 use postern_protocol::callout::{Callout as Callee, Layer, Role};
@@ -28,6 +30,44 @@ use zerocopy::{FromBytes, IntoBytes};
 pub struct Subject {
     pub service: String,
     pub image: Arc<[u8]>,
+    /// Callouts that the driver registers and leaves it to programs to add, each with the layer to add it at: by key.
+    pub callouts: Vec<(Uuid, Uuid)>,
+    /// Values of its `Parameters` key.
+    pub parameters: Vec<(String, Parameter)>,
+    /// What programs ask its first device for, on a handle that stays open until the unload.
+    pub requests: Vec<Request>,
+}
+
+/// An I/O control request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub code: u32,
+    pub input: Vec<u8>,
+    /// The output buffer, which the driver may read too.
+    pub output: Vec<u8>,
+}
+
+/// What happens to the driver beyond the scenario.
+#[derive(Clone, Debug, Default)]
+pub struct Trial {
+    pub fault: Option<Fault>,
+    /// Whether every call is recorded.
+    pub traced: bool,
+    /// Before which call of the unload traffic comes: flows end, others begin, and each has packets.
+    pub traffic_at: Option<u64>,
+    /// How long work items that are queued during the unload wait before they begin.
+    pub work_delay: Duration,
+    /// Whether the base filtering engine runs on. What other drivers have added goes when it stops, and few add it again.
+    pub bfe_stays: bool,
+    /// Whether a driver is loaded whose imports the lab does not all supply.
+    pub imports_anything: bool,
+}
+
+impl Trial {
+    /// The scenario and a fault.
+    pub fn of(fault: Fault) -> Trial {
+        Trial { fault: Some(fault), ..Trial::default() }
+    }
 }
 
 /// A call of a function that can fail, and the step of the scenario in which it was made.
@@ -43,6 +83,14 @@ pub struct Outcome {
     /// Why the driver could not be loaded, the first time.
     pub refused: Option<LoadError>,
     pub calls: Vec<Recorded>,
+    /// Every call, if they were traced.
+    pub trace: Vec<TracedCall>,
+    /// What the driver has registered with the filter engine before its unload.
+    pub registered: Vec<RegisteredCallout>,
+    /// Paths of its devices.
+    pub devices: Vec<String>,
+    /// What is left in the filter engine: kind, key and name of each object.
+    pub remains: Vec<(&'static str, Uuid, String)>,
     /// Stays of the driver: loads that came as far as its own code, whether or not they succeeded.
     pub stays: usize,
     /// Receipts with every account settled.
@@ -59,16 +107,16 @@ pub struct Outcome {
 /// How long a run may take, in which nothing fails to end.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs the scenario, with a fault or without one. A run that has not ended after `patience` is given up.
-pub fn run(subject: &Subject, fault: Option<Fault>, patience: Duration) -> Outcome {
+/// Runs the scenario. A run that has not ended after `patience` is given up.
+pub fn run(subject: &Subject, trial: &Trial, patience: Duration) -> Outcome {
     // How long the lab's threads may take to leave once it has stopped.
     const FAREWELL: Duration = Duration::from_secs(2);
-    let lab = Lab::start(Config { processors: 8, ..Config::default() });
+    let lab = Lab::start(Config { processors: 8, imports_anything: trial.imports_anything, ..Config::default() });
     let (sender, receiver) = mpsc::channel();
-    let (subject, inside) = (subject.clone(), lab.clone());
+    let (subject, trial, inside) = (subject.clone(), trial.clone(), lab.clone());
     let thread = std::thread::spawn(move || {
-        let mut run = Run { lab: inside, subject, outcome: Outcome::default() };
-        run.play(fault);
+        let mut run = Run { lab: inside, subject, trial, outcome: Outcome::default() };
+        run.play();
         // The other end is gone only if this run was given up.
         let _ = sender.send(run.outcome);
     });
@@ -89,6 +137,7 @@ pub fn run(subject: &Subject, fault: Option<Fault>, patience: Duration) -> Outco
         // What it panicked with has been printed.
         let _ = thread.join();
     }
+    outcome.trace = lab.take_trace();
     outcome.violations = lab.violations();
     outcome.log = lab.debug_log();
     let complete = |line: &&String| !line.starts_with("ETW: ") && line.ends_with(receipt::COMPLETE);
@@ -99,11 +148,12 @@ pub fn run(subject: &Subject, fault: Option<Fault>, patience: Duration) -> Outco
 struct Run {
     lab: Lab,
     subject: Subject,
+    trial: Trial,
     outcome: Outcome,
 }
 
 /// Name of every object that the scenario adds to the filter engine.
-const NAME: &str = "scenario";
+pub const NAME: &str = "scenario";
 
 /// Ports of remote hosts, by what the scenario's filters do with them.
 const BLOCKED: u16 = 1000;
@@ -121,13 +171,19 @@ const UDP: u8 = 17;
 type Objects = HashSet<(&'static str, Uuid)>;
 
 impl Run {
-    fn play(&mut self, fault: Option<Fault>) {
+    fn play(&mut self) {
         let before = self.objects();
         self.lab.pause_threads(true);
         self.lab.record_calls();
+        if self.trial.traced {
+            self.lab.trace_calls();
+        }
+        for (name, value) in &self.subject.parameters {
+            self.lab.set_parameter(&self.subject.service, name, value);
+        }
         self.add_filters();
-        let faulty = fault.is_some();
-        if let Some(fault) = fault {
+        let faulty = self.trial.fault.is_some();
+        if let Some(fault) = self.trial.fault.clone() {
             self.lab.inject_fault(fault);
         }
         let loaded = self.load();
@@ -145,7 +201,9 @@ impl Run {
             },
         }
         self.look_behind(&before);
-        if self.lab.faults_left() != 0 {
+        // Of calls that fail again and again, those that were not made are no loss.
+        let once = self.trial.fault.as_ref().is_some_and(|fault| matches!(fault.occurrences, Occurrences::Nth(_)));
+        if once && self.lab.faults_left() != 0 {
             self.problem("the call was not made this time, so nothing was tried".into());
         }
     }
@@ -182,6 +240,8 @@ impl Run {
     }
 
     fn unload(&mut self) {
+        self.outcome.registered = self.lab.registered_callouts(&self.subject.service);
+        self.outcome.devices = self.lab.device_paths(&self.subject.service);
         if let Err(error) = self.lab.unload(&self.subject.service) {
             self.problem(format!("it does not unload: {error}"));
         }
@@ -190,6 +250,8 @@ impl Run {
 
     /// From the load on, to the unload and beyond.
     fn stay(&mut self) {
+        self.add_what_programs_add();
+        let using = self.use_device();
         let mut ending = self.lab.traffic();
         self.make_flows(&mut ending, 20_000);
         self.settle("flows begin");
@@ -217,25 +279,38 @@ impl Run {
         }
         self.settle("connections are rejected");
 
-        self.set_bfe_running(false);
-        self.settle("BFE stops");
-        self.make_flows(&mut traffic, 31_000);
-        self.settle("flows without filters");
-        self.set_bfe_running(true);
-        self.settle("BFE starts");
-        self.add_filters();
-        self.settle("filters are added again");
+        if !self.trial.bfe_stays {
+            self.restart_bfe(&mut traffic);
+        }
         self.make_flows(&mut traffic, 40_000);
         self.settle("more flows begin");
         self.hold(&mut traffic, 45_000);
         self.settle("more operations are held");
 
         // Flows are alive and operations wait.
+        let ending = self.trial.traffic_at.map(|call| self.bring_traffic_at(call));
+        drop(using);
+        self.settle("programs close their handles");
+        self.remove_what_programs_added();
+        self.lab.delay_work(self.trial.work_delay);
         self.unload();
+        drop(ending);
         // Whoever is called now is called too late.
         self.make_flows(&mut traffic, 40_000);
         drop(traffic);
         self.settle("traffic without the driver");
+    }
+
+    fn restart_bfe(&mut self, traffic: &mut Traffic) {
+        self.set_bfe_running(false);
+        self.settle("BFE stops");
+        self.make_flows(traffic, 31_000);
+        self.settle("flows without filters");
+        self.set_bfe_running(true);
+        self.settle("BFE starts");
+        self.add_filters();
+        self.settle("filters are added again");
+        self.add_what_programs_add();
     }
 
     fn set_bfe_running(&mut self, running: bool) {
@@ -290,7 +365,7 @@ impl Run {
 
     /// The requests that are answered at once, one of each, and one that no driver knows.
     fn requests(&mut self) {
-        let Some(device) = self.open() else { return };
+        let Some(device) = self.open() else { return self.requests_to_others() };
         control(&device, ioctl::GET_VERSION, &[]);
         for list in [ioctl::LIST_CALLOUTS, ioctl::GET_STATISTICS, ioctl::LIST_FLOWS, ioctl::LIST_HELD] {
             control(&device, list, list_request().as_bytes());
@@ -300,6 +375,128 @@ impl Run {
         control(&device, ioctl::GET_VERSION + (100 << 2), &[]);
         drop(device);
         self.settle("requests");
+    }
+
+    /// Other drivers' requests are unknown: each device is opened, asked for what no driver knows, and closed.
+    fn requests_to_others(&mut self) {
+        for path in self.lab.device_paths(&self.subject.service) {
+            if let Ok(device) = self.lab.open(&path) {
+                const UNKNOWN: u32 = 0x22 << 16 | 3 << 14 | 0xFFE << 2;
+                control(&device, UNKNOWN, &[0; 64]);
+            }
+            self.settle("a device is opened and closed");
+        }
+    }
+
+    /// Sends what the subject says that programs ask for. Returns the handle, and the requests that wait.
+    fn use_device(&mut self) -> Option<(Vec<PendingIo>, File)> {
+        let requests = self.subject.requests.clone();
+        let path = self.lab.device_paths(&self.subject.service).into_iter().next().filter(|_| !requests.is_empty())?;
+        let device = match self.lab.open(&path) {
+            Ok(device) => device,
+            Err(status) => {
+                self.outcome.skipped.push(format!("requests: {path} cannot be opened: {status}"));
+                return None;
+            }
+        };
+        let mut waiting = Vec::new();
+        for Request { code, input, output } in requests {
+            const AT_MOST: Duration = Duration::from_millis(20);
+            let sent = device.begin_device_io_control_on(code, &input, output);
+            let answer = match sent.map(|pending| pending.wait_for(AT_MOST)) {
+                Ok(Ok(answer)) => answer.map(drop),
+                Ok(Err(pending)) => {
+                    waiting.push(pending);
+                    Ok(())
+                }
+                Err(status) => Err(status),
+            };
+            if let Err(status) = answer {
+                self.outcome.skipped.push(format!("request {code:#x} is answered with {status}"));
+            }
+            self.settle("a program sends a request");
+        }
+        Some((waiting, device))
+    }
+
+    /// Has flows end and others begin, on another thread, in the midst of the unload. Returns what that thread ends with.
+    fn bring_traffic_at(&self, call: u64) -> impl Drop + use<> {
+        /// A driver that has a lock of its own held may keep the traffic waiting; then the unload goes on first.
+        const AT_MOST: Duration = Duration::from_millis(200);
+        let (begin, begun) = mpsc::channel::<()>();
+        let (done, is_done) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
+        let run = Run {
+            lab: self.lab.clone(),
+            subject: self.subject.clone(),
+            trial: Trial::default(),
+            outcome: Outcome::default(),
+        };
+        let thread = std::thread::spawn(move || {
+            let mut ending = run.lab.traffic();
+            run.make_flows(&mut ending, 50_000);
+            let _ = ready.send(());
+            let mut traffic = run.lab.traffic();
+            if begun.recv().is_ok() {
+                drop(ending);
+                run.make_flows(&mut traffic, 55_000);
+                run.hold(&mut traffic, 60_000);
+                let _ = done.send(());
+                // They stay open until the unload is over.
+                let _ = begun.recv();
+            }
+        });
+        let _ = is_ready.recv();
+        let tell = begin.clone();
+        self.lab.at_unload_call(call, move || {
+            let _ = tell.send(());
+            let _ = is_done.recv_timeout(AT_MOST);
+        });
+        Ending { begin: Some(begin), thread: Some(thread) }
+    }
+
+    /// Adds what drivers leave to programs: callout objects that the subject names, and filters to callouts that have none.
+    fn add_what_programs_add(&mut self) {
+        if let Err(error) = self.try_to_add_what_programs_add() {
+            self.outcome.skipped.push(format!("callouts that programs add: {error}"));
+        }
+        self.settle("programs add filters");
+    }
+
+    fn try_to_add_what_programs_add(&self) -> Result<(), postern_lab::EngineError> {
+        let engine = self.lab.engine();
+        let session = engine.session_open(session())?;
+        for (key, layer) in &self.subject.callouts {
+            engine.callout_add(session, callout_object(*key, *layer, "added for the driver"))?;
+        }
+        let without: Vec<(Uuid, Uuid)> = engine.read(|engine| {
+            let view = engine.view(None);
+            view.callouts()
+                .filter(|one| one.registered && one.display.name != NAME)
+                .filter(|one| !view.filters().any(|filter| filter.action.callout() == Some(one.key)))
+                .map(|one| (one.key, one.layer))
+                .collect()
+        })?;
+        for (key, layer) in without {
+            // A dynamic object of the driver's own session takes no filter of another one.
+            let _ = engine.filter_add(session, Filter { action: Action::CalloutUnknown(key), ..plain_filter(layer) });
+        }
+        engine.session_close(session)
+    }
+
+    /// As programs do that stop the driver they use.
+    fn remove_what_programs_added(&self) {
+        let engine = self.lab.engine();
+        let Ok(session) = engine.session_open(session()) else { return };
+        let added = engine.read(|engine| {
+            let unknown = |filter: &&Filter| matches!(filter.action, Action::CalloutUnknown(_));
+            let filters = engine.view(None).filters().filter(|filter| filter.display.name == NAME);
+            filters.filter(unknown).map(|filter| filter.id).collect::<Vec<u64>>()
+        });
+        for id in added.unwrap_or_default() {
+            let _ = engine.filter_delete(session, id);
+        }
+        let _ = engine.session_close(session);
     }
 
     /// Requests that wait for events: one is answered, one cancelled, and of one the handle is closed.
@@ -345,6 +542,7 @@ impl Run {
         }
         for (kind, key) in self.objects().difference(before) {
             self.problem(format!("a {kind} is left in the filter engine: {key}"));
+            self.outcome.remains.push((*kind, *key, self.name_of(kind, key)));
         }
         let sessions = self.lab.engine().read(|engine| engine.sessions().filter(|(_, one)| one.kernel_mode).count());
         if sessions != Ok(0) {
@@ -359,11 +557,27 @@ impl Run {
             let mut objects: Objects = HashSet::new();
             objects.extend(view.providers().map(|provider| ("provider", provider.key)));
             objects.extend(view.sublayers().map(|sublayer| ("sublayer", sublayer.key)));
-            objects.extend(view.callouts().filter(|one| one.display.name != NAME).map(|one| ("callout", one.key)));
+            let added = |key: &Uuid| self.subject.callouts.iter().any(|(added, _)| added == key);
+            let callouts = view.callouts().filter(|one| one.display.name != NAME && !added(&one.key));
+            objects.extend(callouts.map(|one| ("callout", one.key)));
             objects.extend(view.filters().filter(|one| one.display.name != NAME).map(|one| ("filter", one.key)));
             objects
         });
         objects.unwrap_or_default()
+    }
+
+    fn name_of(&self, kind: &str, key: &Uuid) -> String {
+        let name = self.lab.engine().read(|engine| {
+            let view = engine.view(None);
+            let display = match kind {
+                "provider" => view.provider(key).map(|one| one.display.clone()),
+                "sublayer" => view.sublayer(key).map(|one| one.display.clone()),
+                "callout" => view.callout(key).map(|one| one.display),
+                _ => view.filter_by_key(key).map(|one| one.display.clone()),
+            };
+            display.map(|display| display.name)
+        });
+        name.ok().flatten().unwrap_or_default()
     }
 
     /// Filters that lead to the callouts that are there for users.
@@ -375,15 +589,7 @@ impl Run {
 
     fn try_to_add_filters(&self) -> Result<(), postern_lab::EngineError> {
         let engine = self.lab.engine();
-        let session = engine.session_open(Session {
-            key: Uuid::nil(),
-            display: display(),
-            dynamic: false,
-            transaction_wait_timeout_ms: 0,
-            process_id: std::process::id(),
-            user: String::new(),
-            kernel_mode: false,
-        })?;
+        let session = engine.session_open(session())?;
         for (role, port) in
             [(Role::Inspect, None), (Role::Block, Some(BLOCKED)), (Role::Permit, Some(OTHER)), (Role::Hold, Some(HELD))]
         {
@@ -391,8 +597,10 @@ impl Run {
             for layer in role.layers().iter().take(if port.is_some() { 4 } else { usize::MAX }) {
                 // What nobody answers goes on, so that a packet is injected then too.
                 let context = if role == Role::Hold { FilterContext::OTHERWISE_PERMIT } else { FilterContext::empty() };
-                engine.callout_add(session, callout_object(Callee { role, layer: *layer }))?;
-                engine.filter_add(session, filter(Callee { role, layer: *layer }, port, context))?;
+                let callee = Callee { role, layer: *layer };
+                let key = Uuid::from_u128(callee.key());
+                engine.callout_add(session, callout_object(key, Uuid::from_u128(layer.key()), NAME))?;
+                engine.filter_add(session, filter(callee, port, context))?;
             }
         }
         for layer in [Layer::AleAuthRecvAcceptV4, Layer::AleAuthRecvAcceptV6] {
@@ -407,15 +615,27 @@ fn display() -> DisplayData {
     DisplayData { name: NAME.into(), description: String::new() }
 }
 
-fn callout_object(Callee { role, layer }: Callee) -> Callout {
-    Callout {
-        key: Uuid::from_u128(Callee { role, layer }.key()),
+fn session() -> Session {
+    Session {
+        key: Uuid::nil(),
         display: display(),
+        dynamic: false,
+        transaction_wait_timeout_ms: 0,
+        process_id: std::process::id(),
+        user: String::new(),
+        kernel_mode: false,
+    }
+}
+
+fn callout_object(key: Uuid, layer: Uuid, name: &str) -> Callout {
+    Callout {
+        key,
+        display: DisplayData { name: name.into(), description: String::new() },
         persistent: false,
         uses_provider_context: false,
         provider: None,
         data: Vec::new(),
-        layer: Uuid::from_u128(layer.key()),
+        layer,
         id: 0,
         registered: false,
         registration_flags: 0,
@@ -433,26 +653,56 @@ fn filter(callee: Callee, remote_port: Option<u16>, context: FilterContext) -> F
             value: ConditionValue::Uint16(port),
         });
     Filter {
-        key: Uuid::nil(),
-        display: display(),
         // "FWPM_FILTER0 structure": for terminating callouts.
         flags: match role {
             Role::Monitor | Role::Inspect => FilterFlags::empty(),
             Role::Block | Role::Permit | Role::Hold => FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED,
         },
-        provider: None,
-        data: Vec::new(),
-        layer: Uuid::from_u128(layer.key()),
-        sublayer: Uuid::nil(),
-        weight: Weight::Auto,
         conditions: conditions.into_iter().collect(),
         action: match role {
             Role::Monitor | Role::Inspect => Action::CalloutInspection(callout),
             Role::Block | Role::Permit | Role::Hold => Action::CalloutTerminating(callout),
         },
         raw_context: context.to_raw(),
+        ..plain_filter(Uuid::from_u128(layer.key()))
+    }
+}
+
+/// A filter for all that passes a layer.
+fn plain_filter(layer: Uuid) -> Filter {
+    Filter {
+        key: Uuid::nil(),
+        display: display(),
+        flags: FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED,
+        provider: None,
+        data: Vec::new(),
+        layer,
+        sublayer: Uuid::nil(),
+        weight: Weight::Auto,
+        conditions: Vec::new(),
+        action: Action::Permit,
+        raw_context: 0,
         id: 0,
         effective_weight: 0,
+    }
+}
+
+/// Ends a thread of traffic with the unload that it came to.
+struct Ending {
+    begin: Option<mpsc::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(begin) = self.begin.take() {
+            let _ = begin.send(());
+            // Whether or not the call was made.
+            drop(begin);
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -490,6 +740,8 @@ fn begin(traffic: &mut Traffic, connection: &Connection<'_>, direction: Directio
 }
 
 fn send(traffic: &mut Traffic, connection: &Connection<'_>, direction: Direction, tcp_flags: u8) {
+    let bytes = packet_bytes(connection, direction, tcp_flags);
+    let payload = &bytes[if connection.local.is_ipv6() { 40 } else { 20 }..];
     traffic.packet(&Packet {
         direction,
         protocol: connection.protocol,
@@ -498,9 +750,38 @@ fn send(traffic: &mut Traffic, connection: &Connection<'_>, direction: Direction
         tcp_flags,
         icmp_id: 0,
         fragment: None,
-        bytes: &[0; 80],
-        payload: &[0; 40],
+        bytes: &bytes,
+        payload,
     });
+}
+
+/// A packet of a connection, with some data.
+fn packet_bytes(connection: &Connection<'_>, direction: Direction, tcp_flags: u8) -> Vec<u8> {
+    const HOPS: u8 = 64;
+    const DATA: &[u8] = b"some data";
+    let (source, destination) = match direction {
+        Direction::Outbound => (connection.local, connection.remote),
+        Direction::Inbound => (connection.remote, connection.local),
+    };
+    let ip = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            PacketBuilder::ipv4(source.octets(), destination.octets(), HOPS)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            PacketBuilder::ipv6(source.octets(), destination.octets(), HOPS)
+        }
+        _ => unreachable!("a connection's addresses are of one version"),
+    };
+    let mut bytes = Vec::new();
+    let written = if connection.protocol == UDP {
+        ip.udp(source.port(), destination.port()).write(&mut bytes, DATA)
+    } else {
+        let tcp = ip.tcp(source.port(), destination.port(), 1, 1024);
+        let tcp = if tcp_flags & RESET != 0 { tcp.rst() } else { tcp.ack(1) };
+        tcp.write(&mut bytes, DATA)
+    };
+    written.expect("a vector takes what is written, and the packet is short");
+    bytes
 }
 
 /// Room for an answer to any request.

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 
 use postern_lab::{Failure, Fault, LoadError, Occurrences, failures_of};
 
-use crate::scenario::{self, Outcome, PATIENCE, Recorded, Subject};
+use crate::scenario::{self, Outcome, PATIENCE, Recorded, Subject, Trial};
 
 /// One call that fails in one way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl FromStr for Case {
 }
 
 impl Case {
-    fn fault(&self) -> Fault {
+    pub fn fault(&self) -> Fault {
         let Case { function, number, failure } = self;
         Fault { function: function.clone(), status: failure.status, occurrences: Occurrences::Nth(*number) }
     }
@@ -92,7 +92,7 @@ pub enum PlanError {
 impl Plan {
     /// Runs the scenario twice without faults, and makes a case of each failure of each call.
     pub fn new(subject: &Subject) -> Result<Plan, PlanError> {
-        let mut first = scenario::run(subject, None, PATIENCE);
+        let mut first = scenario::run(subject, &Trial::default(), PATIENCE);
         if let Some(error) = first.refused.take() {
             return Err(PlanError::Refused(error));
         }
@@ -101,7 +101,7 @@ impl Plan {
         if !problems.is_empty() {
             return Err(PlanError::NotWell(problems));
         }
-        let second = scenario::run(subject, None, PATIENCE);
+        let second = scenario::run(subject, &Trial::default(), PATIENCE);
         compare(&first.calls, &second.calls).map_err(PlanError::NotReproducible)?;
         let mut notes: Vec<String> = first.skipped;
         for Recorded { call, .. } in &first.calls {
@@ -115,43 +115,19 @@ impl Plan {
 
     /// Runs one case.
     pub fn run(&self, subject: &Subject, case: &Case) -> Tried {
-        let outcome = scenario::run(subject, Some(case.fault()), PATIENCE);
+        let outcome = scenario::run(subject, &Trial::of(case.fault()), PATIENCE);
         let problems = problems(&outcome, self.receipts);
         Tried { case: case.clone(), problems, outcome }
     }
 
     /// Runs cases, on every processor, and tells of each when it is done. They are told in no particular order.
-    pub fn run_all(&self, subject: &Subject, cases: &[Case], mut tell: impl FnMut(Tried)) {
-        let next = AtomicUsize::new(0);
-        // Most of a run is waiting for things to settle.
-        let threads = 2 * std::thread::available_parallelism().map_or(1, NonZero::get);
-        let (sender, receiver) = mpsc::channel();
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
-                    while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if sender.send(self.run(subject, case)).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            receiver.iter().for_each(&mut tell);
-        });
+    pub fn run_all(&self, subject: &Subject, cases: &[Case], tell: impl FnMut(Tried)) {
+        each(cases, |case| self.run(subject, case), tell);
     }
 
     /// The cases of the first and of the last call that each place in the image makes of a function, in each step.
     pub fn sample(&self) -> Vec<Case> {
-        let same = |one: &Recorded, other: &Recorded| {
-            one.step == other.step && one.call.function == other.call.function && one.call.place == other.call.place
-        };
-        let calls = self.calls.iter().enumerate().filter(|(at, one)| {
-            !(self.calls[..*at].iter().any(|other| same(one, other))
-                && self.calls[at + 1..].iter().any(|other| same(one, other)))
-        });
-        calls.flat_map(|(_, one)| cases(one)).collect()
+        sample(&self.calls).flat_map(cases).collect()
     }
 
     /// Calls and cases by function.
@@ -190,10 +166,43 @@ pub struct Tried {
     pub outcome: Outcome,
 }
 
-fn cases(recorded: &Recorded) -> impl Iterator<Item = Case> {
-    let Recorded { call, .. } = recorded;
-    let case = |failure| Case { function: call.function.into(), number: call.number, failure };
-    failures_of(call.function).into_iter().map(case)
+/// Runs something of each item, on every processor, and tells what came of it, in no particular order.
+pub fn each<T: Sync, R: Send>(items: &[T], run: impl Fn(&T) -> R + Sync, tell: impl FnMut(R)) {
+    let next = AtomicUsize::new(0);
+    // Most of a run is waiting for things to settle.
+    let threads = 2 * std::thread::available_parallelism().map_or(1, NonZero::get);
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next, run) = (sender.clone(), &next, &run);
+            scope.spawn(move || {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if sender.send(run(item)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        receiver.iter().for_each(tell);
+    });
+}
+
+/// The first and the last call that each place in the image makes of a function, in each step.
+pub fn sample(calls: &[Recorded]) -> impl Iterator<Item = &Recorded> {
+    let same = |one: &Recorded, other: &Recorded| {
+        one.step == other.step && one.call.function == other.call.function && one.call.place == other.call.place
+    };
+    let is_in_between = move |at: usize, one: &Recorded| {
+        calls[..at].iter().any(|other| same(one, other)) && calls[at + 1..].iter().any(|other| same(one, other))
+    };
+    calls.iter().enumerate().filter(move |(at, one)| !is_in_between(*at, one)).map(|(_, one)| one)
+}
+
+/// Each failure of a call.
+pub fn cases(recorded: &Recorded) -> impl Iterator<Item = Case> + use<> {
+    let (function, number) = (recorded.call.function, recorded.call.number);
+    failures_of(function).into_iter().map(move |failure| Case { function: function.into(), number, failure })
 }
 
 fn problems(outcome: &Outcome, receipts: bool) -> Vec<String> {

@@ -153,6 +153,10 @@ impl Drivers {
         lock(&self.0).iter().find(|driver| driver.name.eq_ignore_ascii_case(name)).cloned()
     }
 
+    pub fn number_of(&self, service: &str) -> Option<u64> {
+        self.by_name(service).map(|driver| driver.number)
+    }
+
     pub fn all(&self) -> Vec<DriverInfo> {
         let drivers = lock(&self.0).clone();
         drivers.iter().map(|driver| driver.info()).collect()
@@ -182,7 +186,7 @@ pub(crate) fn load(kernel: &Arc<Kernel>, service: &str, file: &[u8]) -> Result<D
     if kernel.drivers.by_name(service).is_some() {
         return Err(LoadError::AlreadyLoaded(service.into()));
     }
-    let image = Image::load(service, file, &kernel.clock)?;
+    let image = Image::load(service, file, &kernel.clock, kernel.imports_anything)?;
     let entry = image.entry_point();
     let driver = create(kernel, service, image);
     lock(&kernel.drivers.0).push(driver.clone());

@@ -2,7 +2,8 @@
 //!
 //! A function is handed out as a small stub that notes the caller's return address and the function's
 //! number in the thread's page, then jumps on. So every report knows which call it is about and where it
-//! came from, for two stores a call. A thread under a schedule takes the way past that instead of straight on.
+//! came from, for two stores a call. A thread under a schedule takes the way past that instead of straight on, and so does every
+//! thread while calls are recorded.
 //!
 //! An import is an `extern "win64"` function with the exported name, listed in its module's table:
 //!
@@ -21,11 +22,15 @@
 //! It takes pointers as [`crate::ptr::Ptr`], reads all of the driver's memory before it takes a lock of the
 //! lab, and holds no lock when it calls into an image or reports a bug check.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, OnceLock};
 
+use crate::call;
+use crate::kernel::lock_of_process;
+use crate::report::{self, Finding, Kind};
 use crate::schedule::postern_lab_scheduled_import;
-use crate::thread::{self, PAGE_BATON, PAGE_CALLER, PAGE_IMPORT};
+use crate::thread::{self, PAGE_BATON, PAGE_CALLER, PAGE_IMPORT, PAGE_TRACED};
+use crate::trace::postern_lab_traced_import;
 
 /// How an export is handed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +98,7 @@ const KERNEL_MODULES: [&str; 2] = ["ntoskrnl.exe", "hal.dll"];
 /// Name under which the functions of the KMDF table are kept; no image imports from it.
 pub(crate) const KMDF_TABLE: &str = "<kmdf>";
 
-const STUB: usize = 80;
+const STUB: usize = 112;
 
 pub(crate) struct Exports {
     /// By lower-case module and name.
@@ -185,16 +190,76 @@ fn write_stub(stub: &mut [u8], number: u32, target: u64) {
     // cmp qword ptr gs:[baton], 0; jne to the second jump
     code.extend([0x65, 0x48, 0x83, 0x3c, 0x25]);
     code.extend((PAGE_BATON as u32).to_le_bytes());
-    code.extend([0, 0x75, 14]);
+    code.extend([0, 0x75, 29]);
+    // mov r11, gs:[traced]; cmp byte ptr [r11], 0; jne to the third jump
+    code.extend([0x65, 0x4c, 0x8b, 0x1c, 0x25]);
+    code.extend((PAGE_TRACED as u32).to_le_bytes());
+    code.extend([0x41, 0x80, 0x3b, 0, 0x75, 35]);
     // jmp [rip]
     code.extend([0xff, 0x25, 0, 0, 0, 0]);
     code.extend(target.to_le_bytes());
-    // mov r11, [target]; jmp [rip]
-    code.extend([0x4c, 0x8b, 0x1d]);
-    code.extend((-15i32).to_le_bytes());
-    code.extend([0xff, 0x25, 0, 0, 0, 0]);
-    code.extend((postern_lab_scheduled_import as *const () as u64).to_le_bytes());
+    // Twice mov r11, [target]; jmp [rip]
+    for (target, then) in [
+        (-15i32, postern_lab_scheduled_import as *const () as u64),
+        (-36, postern_lab_traced_import as *const () as u64),
+    ] {
+        code.extend([0x4c, 0x8b, 0x1d]);
+        code.extend(target.to_le_bytes());
+        code.extend([0xff, 0x25, 0, 0, 0, 0]);
+        code.extend(then.to_le_bytes());
+    }
     stub[..code.len()].copy_from_slice(&code);
+}
+
+/// An address for an import that the lab does not supply: a call of it stops the lab, with its name.
+pub(crate) fn stand_in(label: &str) -> u64 {
+    static STAND_INS: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+    let mut stand_ins = lock_of_process(&STAND_INS);
+    if let Some(address) = stand_ins.get(label) {
+        return *address;
+    }
+    let name: &'static str = Box::leak(label.to_owned().into_boxed_str());
+    let name: &'static &'static str = Box::leak(Box::new(name));
+    const PAGE: usize = 4096;
+    // SAFETY: a fresh private mapping.
+    let page = unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert!(page != libc::MAP_FAILED, "no memory for an import's stand-in");
+    // As the stubs; then mov rcx, name; jmp [rip].
+    let mut code = vec![0x4c, 0x8b, 0x14, 0x24, 0x65, 0x4c, 0x89, 0x14, 0x25];
+    code.extend((PAGE_CALLER as u32).to_le_bytes());
+    code.extend([0x65, 0xc7, 0x04, 0x25]);
+    code.extend((PAGE_IMPORT as u32).to_le_bytes());
+    code.extend(u32::MAX.to_le_bytes());
+    code.extend([0x48, 0xb9]);
+    code.extend((core::ptr::from_ref(name) as u64).to_le_bytes());
+    code.extend([0xff, 0x25, 0, 0, 0, 0]);
+    code.extend((not_supplied as *const () as u64).to_le_bytes());
+    // SAFETY: the mapping just made, which nothing else knows yet, and which is longer than the code.
+    unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), page.cast::<u8>(), code.len()) };
+    // SAFETY: the whole mapping.
+    let result = unsafe { libc::mprotect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC) };
+    assert!(result == 0, "cannot make an import's stand-in executable");
+    stand_ins.insert(label.to_owned(), page as u64);
+    page as u64
+}
+
+extern "win64" fn not_supplied(name: &'static &'static str) -> ! {
+    report::violation(Finding {
+        kind: Kind::Contract,
+        what: format!("the driver called {name}, which the lab does not supply"),
+        remedy: "none: the driver cannot be tried further here".into(),
+    });
+    report::stop();
+    report::leave(call::LEAVE_STOPPED)
 }
 
 /// All exports; built once a process.

@@ -21,6 +21,7 @@ use crate::ntos::work::Workers;
 use crate::report::Reports;
 use crate::schedule::{self, Baton};
 use crate::thread::Processors;
+use crate::trace::Traces;
 
 /// How a lab is set up.
 #[derive(Clone, Debug)]
@@ -34,11 +35,19 @@ pub struct Config {
     /// Whether the deletion of a filter waits for the classifies that it has led to a callout. Drivers that free what belongs to the
     /// filter in notifyFn need that; no page says so.
     pub deletion_waits: bool,
+    /// Whether images are loaded whose imports the lab does not all supply; a call of one that it does not stops it.
+    pub imports_anything: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { processors: 64, bfe_running: true, special_pool: 16 << 20, deletion_waits: true }
+        Config {
+            processors: 64,
+            bfe_running: true,
+            special_pool: 16 << 20,
+            deletion_waits: true,
+            imports_anything: false,
+        }
     }
 }
 
@@ -46,6 +55,7 @@ impl Default for Config {
 pub struct Kernel {
     /// Set by a bug check; from then on nothing enters an image.
     pub(crate) stopped: AtomicBool,
+    pub(crate) imports_anything: bool,
     pub(crate) processors: Processors,
     /// Threads that have entered this kernel and are in no other.
     pub(crate) threads: Mutex<Vec<Known>>,
@@ -54,6 +64,7 @@ pub struct Kernel {
     pub(crate) baton: Option<Arc<Baton>>,
     pub(crate) reports: Reports,
     pub(crate) injections: Injections,
+    pub(crate) traces: Traces,
     pub(crate) pool: Pool,
     pub(crate) lookasides: Lookasides,
     pub(crate) dispatcher: Dispatcher,
@@ -84,10 +95,12 @@ impl Kernel {
         let baton = seed.map(|seed| Baton::new(seed, &clock));
         let kernel = Arc::new(Kernel {
             stopped: AtomicBool::new(false),
+            imports_anything: config.imports_anything,
             processors: Processors::new(config.processors.clamp(1, 1024)),
             threads: Mutex::default(),
             reports: Reports::default(),
             injections: Injections::default(),
+            traces: Traces::default(),
             pool: Pool::new(config.special_pool),
             lookasides: Lookasides::default(),
             dispatcher: Dispatcher::default(),

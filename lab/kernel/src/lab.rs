@@ -7,15 +7,18 @@ use crate::condition::Until;
 use crate::driver::{self, DriverInfo, LoadError, UnloadError, UnloadReport};
 use crate::export;
 use crate::fwp::injection::Sent;
+use crate::fwp::RegisteredCallout;
 use crate::image::{Image, ImageError};
 use crate::inject::{Call, Fault};
 use crate::kernel::{Config, Kernel, lock};
 use crate::nt::NtStatus;
 use crate::ntos::io::File;
 use crate::ntos::security::User;
+use crate::ntos::registry::Parameter;
 use crate::report::{self, Violation};
 use crate::schedule;
 use crate::thread;
+use crate::trace::TracedCall;
 
 /// A kernel that runs driver images: a cheap handle, to be cloned and sent about.
 #[derive(Clone)]
@@ -56,7 +59,7 @@ impl Lab {
 
     /// Maps an image, resolves its imports and lets it go again, without calling its `DriverEntry`.
     pub fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
-        Image::load("check", image, &self.kernel.clock).map(drop)
+        Image::load("check", image, &self.kernel.clock, false).map(drop)
     }
 
     /// Unloads a driver. With handles open to its devices, that happens when the last is closed.
@@ -153,6 +156,48 @@ impl Lab {
     /// The calls that were recorded since the last time this was asked.
     pub fn take_calls(&self) -> Vec<Call> {
         self.kernel.injections.take_calls()
+    }
+
+    /// Records, from now on, every call that an image makes.
+    pub fn trace_calls(&self) {
+        self.kernel.traces.start();
+    }
+
+    /// The calls that were recorded since the last time this was asked.
+    pub fn take_trace(&self) -> Vec<TracedCall> {
+        self.kernel.traces.take()
+    }
+
+    /// Has something happen on the unloading thread, right before the call with this number (1 is the first) that a `DriverUnload`
+    /// makes at `PASSIVE_LEVEL` without a lock: it may have other threads do something, and wait for them. Calls are recorded.
+    pub fn at_unload_call(&self, number: u64, what: impl FnOnce() + Send + 'static) {
+        self.kernel.traces.interject(number, Box::new(what));
+    }
+
+    /// Has every work item that is queued from now on stay so for a while, as on a busy system.
+    pub fn delay_work(&self, delay: Duration) {
+        self.kernel.workers.delay(delay);
+    }
+
+    /// Sets a value of a driver's `Parameters` key, which it finds when it is loaded.
+    pub fn set_parameter(&self, service: &str, name: &str, value: &Parameter) {
+        self.enter(|| self.kernel.registry.set_parameter(service, name, value));
+    }
+
+    /// The callouts that a driver has registered.
+    pub fn registered_callouts(&self, service: &str) -> Vec<RegisteredCallout> {
+        self.enter(|| match self.kernel.drivers.number_of(service) {
+            Some(image) => self.kernel.fwp.registered(image),
+            None => Vec::new(),
+        })
+    }
+
+    /// Paths under which programs open the devices of a driver.
+    pub fn device_paths(&self, service: &str) -> Vec<String> {
+        self.enter(|| match self.kernel.drivers.number_of(service) {
+            Some(image) => self.kernel.io.paths(image),
+            None => Vec::new(),
+        })
     }
 
     /// Keeps threads that drivers have created in their waits, but for the time that another thread waits for something too; or lets

@@ -28,20 +28,23 @@ mod schedule;
 mod shared_data;
 mod stack;
 mod thread;
+mod trace;
 mod traffic;
 
 pub use driver::{DriverInfo, LoadError, UnloadError, UnloadReport};
 pub use fwp::injection::Sent;
-pub use fwp::{EngineClient, EngineError};
+pub use fwp::{EngineClient, EngineError, RegisteredCallout};
 pub use image::{ImageError, QUARANTINED};
 pub use inject::{Call, Failure, Fault, Meaning, Occurrences, cannot_fail, failures_of, fallible_functions};
 pub use kernel::Config;
 pub use lab::Lab;
 pub use nt::NtStatus;
 pub use ntos::io::{File, PendingIo};
+pub use ntos::registry::Parameter;
 pub use ntos::security::User;
 pub use report::{Kind, Place, Violation};
 pub use schedule::{Run, Schedule, Step};
+pub use trace::{Circumstance, NamingFilter, TracedCall};
 pub use traffic::{Connection, Decision, Direction, Fragment, Outcome, Packet, Traffic};
 
 /// The kernel modules that the lab supplies.

@@ -57,6 +57,8 @@ pub(crate) struct ThreadPage {
     pub import: Cell<u32>,
     /// What the threads of a schedule pass on, if this is one of them, and which it is.
     pub baton: Cell<*const Baton>,
+    /// Whether the kernel's calls are recorded: the stub looks there.
+    traced: Cell<*const AtomicBool>,
     pub seat: Cell<usize>,
     /// Where the stretch of an image is stopped that is executed in single steps, if one is (see `preempt.rs`), and where it begins.
     pub stop: Cell<Option<Stop>>,
@@ -79,6 +81,7 @@ pub(crate) struct ThreadPage {
 
 pub(crate) const PAGE_CALLER: usize = offset_of!(ThreadPage, caller);
 pub(crate) const PAGE_BATON: usize = offset_of!(ThreadPage, baton);
+pub(crate) const PAGE_TRACED: usize = offset_of!(ThreadPage, traced);
 pub(crate) const PAGE_GOES_ON_AT: usize = offset_of!(ThreadPage, goes_on_at);
 pub(crate) const PAGE_IMPORT: usize = offset_of!(ThreadPage, import);
 const _: () = {
@@ -209,6 +212,7 @@ impl Registration {
             caller: Cell::new(0),
             import: Cell::new(0),
             baton: Cell::new(core::ptr::null()),
+            traced: Cell::new(&raw const NEVER),
             seat: Cell::new(0),
             stop: Cell::new(None),
             goes_on_at: Cell::new(0),
@@ -237,6 +241,7 @@ impl Registration {
         self.leave();
         self.page.processor.set(kernel.processors.join());
         self.page.stopped.set(&raw const kernel.stopped);
+        self.page.traced.set(kernel.traces.active());
         self.page.kernel.set(Arc::as_ptr(kernel));
         self.kernel = Some(kernel.clone());
         // SAFETY: takes nothing, and returns the thread's number.

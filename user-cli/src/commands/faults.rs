@@ -76,6 +76,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     let subject = Subject {
         service: service_name(arguments.image.as_deref()),
         image: image_bytes(arguments.image.as_deref(), arguments.model)?.into(),
+        callouts: Vec::new(),
+        parameters: Vec::new(),
+        requests: Vec::new(),
     };
     let plan = Plan::new(&subject).map_err(|error| refusal(error, arguments.image.as_deref()))?;
     for note in &plan.notes {

@@ -42,6 +42,9 @@ pub enum Command {
     /// Lets each kernel call of a driver fail, once with each status that it may return; in labs of its own
     #[command(after_help = super::faults::EXAMPLES)]
     Faults(super::faults::Arguments),
+    /// Reports what a driver registers, calls, ignores and leaves behind, and what is wrong with it; in labs of its own
+    #[command(after_help = super::audit::EXAMPLES)]
+    Audit(super::audit::Arguments),
     /// Shows what drivers printed
     Log,
     /// Shows what drivers did wrong; exit code 5 if there is anything
@@ -87,6 +90,7 @@ pub fn run(context: &Context, command: Command) -> Result<Exit> {
         Command::Status => show_status(context),
         Command::Bfe { state } => set_bfe(context, state == Bfe::Running),
         Command::Inject(inject) => inject.run(context),
+        Command::Audit(arguments) => super::audit::run(context, &arguments),
         Command::Faults(arguments) => super::faults::run(context, &arguments),
         Command::Log => {
             let log: Vec<String> = context.client()?.call(&Request::Log)?;

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub mod ask;
+pub mod audit;
 pub mod completions;
 pub mod connect;
 pub mod driver;

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use core::sync::atomic::{AtomicU64, Ordering};
 use fwps::sys::NTSTATUS;
 use postern_engine::FwpError;
-use postern_engine::{Engine, SessionId};
+use postern_engine::{Engine, SessionId, layers};
 use uuid::Uuid;
 
 use crate::condition::{Condition, Until};
@@ -50,6 +50,7 @@ mod view;
 pub(crate) use callouts::Table;
 pub use client::{EngineClient, EngineError};
 pub(crate) use flows::FreeCells;
+pub(crate) use marshal::key as callout_key;
 pub(crate) use view::View;
 
 use notify::Notifier;
@@ -86,6 +87,18 @@ pub(crate) struct State {
     handles: management::Handles,
     /// As [`Config::deletion_waits`].
     pub deletion_waits: bool,
+}
+
+/// A callout that a driver has registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredCallout {
+    pub key: Uuid,
+    /// As reports call it.
+    pub name: String,
+    /// Of its callout object, if one has been added.
+    pub layer: Option<&'static str>,
+    /// Whether it has a flowDeleteFn.
+    pub has_flow_delete: bool,
 }
 
 /// Who called an import: for what it acquires.
@@ -238,6 +251,24 @@ impl State {
             .iter()
             .filter(|callout| callout.owner.image == image)
             .map(|callout| callout.name().to_string())
+            .collect()
+    }
+
+    /// The callouts of the image with this number.
+    pub fn registered(&self, image: u64) -> Vec<RegisteredCallout> {
+        let callouts = self.callouts.all();
+        let of_image = callouts.iter().filter(|callout| callout.owner.image == image);
+        let layer = |key: &Uuid| {
+            let layer = self.read(|engine| engine.view(None).callout(key).map(|object| object.layer)).ok().flatten();
+            layer.and_then(|key| layers::by_key(&key)).map(|layer| layer.name)
+        };
+        of_image
+            .map(|callout| RegisteredCallout {
+                key: callout.registration.key,
+                name: callout.name().to_string(),
+                layer: layer(&callout.registration.key),
+                has_flow_delete: !callout.registration.flow_delete.is_null(),
+            })
             .collect()
     }
 

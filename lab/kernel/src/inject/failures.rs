@@ -35,6 +35,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Whether the function's page names the status.
+    pub fn is_documented(&self) -> bool {
+        self.status != UNDOCUMENTED.status && self.status != UNDOCUMENTED_INFORMATION.status
+    }
+
     const fn meaning(self, meaning: Meaning) -> Failure {
         Failure { meaning, ..self }
     }

@@ -340,6 +340,20 @@ impl IoManager {
             .ok_or(NtStatus::NO_SUCH_DEVICE)
     }
 
+    /// Paths of a driver's devices, as programs open them: by their symbolic links.
+    pub fn paths(&self, image: u64) -> Vec<String> {
+        let state = lock(&self.state);
+        let of_image = |target: &str| {
+            state.devices.values().any(|device| {
+                device.image == image
+                    && !device.deleted
+                    && device.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(target))
+            })
+        };
+        let links = state.links.iter().filter(|(_, link)| of_image(&link.target));
+        links.map(|(name, _)| format!(r"\\.\{name}")).collect()
+    }
+
     /// Handles open on a driver's devices.
     pub fn open_handles(&self, image: u64) -> Vec<String> {
         let state = lock(&self.state);

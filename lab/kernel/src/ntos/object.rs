@@ -192,6 +192,11 @@ impl Objects {
         lock(&self.threads).iter().filter(|thread| !thread.ended.load(Ordering::Acquire)).count() as u32
     }
 
+    /// Whether an object is a thread that a driver has created.
+    pub fn is_thread(&self, object: u64) -> bool {
+        lock(&self.threads).iter().any(|thread| thread.object.address() == object)
+    }
+
     pub fn threads_of(&self, image: u64) -> Vec<Arc<DriverThread>> {
         let mut threads = lock(&self.threads);
         threads.retain(|thread| !thread.ended.load(Ordering::Acquire) || Arc::strong_count(thread) > 1);

@@ -51,6 +51,15 @@ struct Key {
     values: BTreeMap<String, Value>,
 }
 
+/// A value that somebody sets for a driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// `REG_DWORD`.
+    Number(u32),
+    /// `REG_SZ`.
+    Text(String),
+}
+
 #[derive(Default)]
 pub(crate) struct Registry(Mutex<BTreeMap<String, Key>>);
 
@@ -73,6 +82,18 @@ impl Registry {
         self.set(&path, "ImagePath", REG_EXPAND_SZ, image);
         self.set(&path, "Type", REG_DWORD, 1u32.to_le_bytes().to_vec());
         self.set(&path, "Start", REG_DWORD, 3u32.to_le_bytes().to_vec());
+    }
+
+    /// Sets a value of a service's `Parameters` key.
+    pub fn set_parameter(&self, service: &str, name: &str, value: &Parameter) {
+        const REG_SZ: u32 = 1;
+        const REG_DWORD: u32 = 4;
+        let (kind, data) = match value {
+            Parameter::Number(number) => (REG_DWORD, number.to_le_bytes().to_vec()),
+            Parameter::Text(text) => (REG_SZ, text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()),
+        };
+        self.create_service(service);
+        self.set(&format!(r"{SERVICES}\{service}\parameters"), name, kind, data);
     }
 
     pub fn create(&self, path: &str) {

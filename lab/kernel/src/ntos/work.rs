@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::call::{CallContext, call_on_own_stack};
 use crate::condition::{Condition, Until};
@@ -73,10 +73,14 @@ struct Job {
     extended: bool,
     caller: u64,
     image: u64,
+    /// When it may begin.
+    due: Instant,
 }
 
 #[derive(Default)]
 struct Queue {
+    /// How long every item stays queued at least.
+    delay: Duration,
     jobs: VecDeque<Job>,
     running: Vec<Job>,
     workers: usize,
@@ -103,8 +107,14 @@ impl Workers {
         self.changed.notify_all();
     }
 
-    fn queue(&self, job: Job) {
+    /// Has every item stay queued for so long, as on a busy system.
+    pub fn delay(&self, delay: Duration) {
+        lock(&self.queue).delay = delay;
+    }
+
+    fn queue(&self, mut job: Job) {
         let mut queue = lock(&self.queue);
+        job.due += queue.delay;
         queue.jobs.push_back(job);
         if queue.idle < queue.jobs.len() && queue.workers < WORKERS && !queue.ended {
             queue.workers += 1;
@@ -179,12 +189,14 @@ fn serve(kernel: &Arc<Kernel>) {
                 if queue.ended || kernel.stopped() {
                     return;
                 }
-                if let Some(job) = queue.jobs.pop_front() {
+                let now = kernel.clock.now();
+                if let Some(job) = queue.jobs.pop_front_if(|job| job.due <= now) {
                     queue.idle -= 1;
                     queue.running.push(job);
                     break job;
                 }
-                queue = workers.changed.wait(&workers.queue, queue, Until::Notified, "work");
+                let until = queue.jobs.front().map_or(Until::Notified, |job| Until::Time(job.due));
+                queue = workers.changed.wait(&workers.queue, queue, until, "work");
             }
         };
         run(&job);
@@ -314,7 +326,8 @@ fn queue_io(item: Ptr<WorkItem>, routine: u64, context: u64, extended: bool) {
     let caller = thread::page().caller.get();
     let image = image::number_at(caller).unwrap_or(0);
     let io = Some(value.IoObject);
-    kernel.workers.queue(Job { item: item.address(), io, routine, context, extended, caller, image });
+    let due = kernel.clock.now();
+    kernel.workers.queue(Job { item: item.address(), io, routine, context, extended, caller, image, due });
 }
 
 extern "win64" fn IoQueueWorkItem(item: Ptr<WorkItem>, routine: u64, _queue: u32, context: u64) {
@@ -355,6 +368,7 @@ extern "win64" fn ExQueueWorkItem(item: Ptr<WorkQueueItem>, _queue: u32) {
         extended: false,
         caller,
         image: image::number_at(caller).unwrap_or(0),
+        due: kernel.clock.now(),
     });
 }
 
@@ -367,7 +381,8 @@ impl Workers {
     pub(crate) fn queue_internal(&self, item: u64, routine: extern "win64" fn(u64), image: u64) {
         let routine = routine as *const () as u64;
         let caller = thread::page().caller.get();
-        self.queue(Job { item, io: None, routine, context: item, extended: false, caller, image });
+        let due = thread::current().clock.now();
+        self.queue(Job { item, io: None, routine, context: item, extended: false, caller, image, due });
     }
 
     /// Waits until an item is neither queued nor running.

@@ -51,11 +51,29 @@ const KERNEL: &[&str] = &[
     "ObReferenceObjectByHandle",
     "ObfDereferenceObject",
     "PsCreateSystemThread",
+    "PsSetCreateProcessNotifyRoutine",
     "PsTerminateSystemThread",
+    "WdmlibIoCreateDeviceSecure",
     "ZwClose",
+    "ZwWaitForSingleObject",
 ];
 
-const FILTER_ENGINE: &[&str] = &["FwpsCalloutRegister0", "FwpsCalloutUnregisterById0"];
+const FILTER_ENGINE: &[&str] = &[
+    "FwpmCalloutAdd0",
+    "FwpmEngineClose0",
+    "FwpmEngineGetOption0",
+    "FwpmEngineOpen0",
+    "FwpmFilterAdd0",
+    "FwpsCalloutRegister0",
+    "FwpsCalloutRegister1",
+    "FwpsCalloutUnregisterById0",
+    "FwpsFlowAssociateContext0",
+    "FwpsFlowRemoveContext0",
+    "FwpsInjectionHandleCreate0",
+    "FwpsInjectionHandleDestroy0",
+];
+
+const FRAMEWORK: &[&str] = &["WdfVersionBind", "WdfVersionUnbind"];
 
 /// The image of `wdm.c`, built once a process.
 #[allow(dead_code, reason = "each test program uses one of the drivers")]
@@ -71,7 +89,8 @@ pub fn timed() -> &'static [u8] {
     IMAGE.get_or_init(|| build("timed.c"))
 }
 
-fn build(source: &str) -> Vec<u8> {
+/// Builds a driver from its source, in the folder `tests/drivers` of the package that is tested.
+pub fn build(source: &str) -> Vec<u8> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers").join(source);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders below the root");
     let parts = xwdk::Parts::find(root).expect("the toolchain's folder");
@@ -104,7 +123,11 @@ fn build(source: &str) -> Vec<u8> {
     compile.extend([include.as_os_str(), "-isystem".as_ref(), ddk.as_os_str(), source.as_os_str()]);
     run("clang".as_ref(), &compile);
 
-    for (module, library, imports) in [("ntoskrnl.exe", "kernel", KERNEL), ("fwpkclnt.sys", "engine", FILTER_ENGINE)] {
+    for (module, library, imports) in [
+        ("ntoskrnl.exe", "kernel", KERNEL),
+        ("fwpkclnt.sys", "engine", FILTER_ENGINE),
+        ("wdfldr.sys", "framework", FRAMEWORK),
+    ] {
         let definition = format!("LIBRARY {module}\nEXPORTS\n{}\n", imports.join("\n"));
         std::fs::write(folder.join(format!("{library}.def")), definition).expect("a file in the folder");
         run("llvm-dlltool".as_ref(), &words(&format!("-m i386:x86-64 -d {library}.def -l {library}.lib")));
@@ -112,7 +135,7 @@ fn build(source: &str) -> Vec<u8> {
 
     let linker = sysroot().join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
     let mut link = words("-flavor link /driver /subsystem:native /entry:DriverEntry /nodefaultlib /debug:symtab");
-    link.extend(words("/out:driver.sys driver.o kernel.lib engine.lib"));
+    link.extend(words("/out:driver.sys driver.o kernel.lib engine.lib framework.lib"));
     run(linker.as_os_str(), &link);
     let image = std::fs::read(folder.join("driver.sys")).expect("the image that was just built");
     let _ = std::fs::remove_dir_all(&folder);

@@ -1,0 +1,334 @@
+//! The record of every call that images make, and what each returned: for whoever wants to know what a driver does, and in which order.
+//!
+//! While calls are recorded, stubs (see [`crate::export`]) go through `postern_lab_traced_import`, which notes the call, and has the
+//! function return to `postern_lab_traced_return`, which notes what came back. A thread under a schedule is not recorded.
+
+use core::cell::RefCell;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+
+use fwps::sys::{GUID, STATUS_SUCCESS};
+use postern_engine::objects::{Action, FilterFlags};
+use uuid::Uuid;
+
+use crate::call::CallContext;
+use crate::export;
+use crate::image;
+use crate::kernel::lock;
+use crate::nt::{PASSIVE_LEVEL, UnicodeString};
+use crate::ptr::Ptr;
+use crate::report::Place;
+use crate::thread::{self, ThreadPage};
+
+/// A call that an image made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracedCall {
+    pub function: &'static str,
+    /// Where in the image.
+    pub place: Option<Place>,
+    /// The first four, as registers held them.
+    pub arguments: [u64; 4],
+    pub irql: u8,
+    /// What the image had been called for: `classifyFn`.
+    pub within: &'static str,
+    /// And what the outermost call into an image was for, on that thread: `DriverUnload`.
+    pub outermost: &'static str,
+    /// What was left in `rax`; `None`: it has not returned.
+    pub returned: Option<u64>,
+    pub circumstance: Option<Circumstance>,
+}
+
+/// What was so when the call was made, where that matters for the order of things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Circumstance {
+    /// Callouts of this image that are registered, by name: when a handle or device that they use goes.
+    Callouts(Vec<String>),
+    /// Filters that name the callout that is unregistered.
+    Filters(Vec<NamingFilter>),
+    /// Kernel threads among the objects that are waited for.
+    Threads(Vec<u64>),
+    /// The security descriptor that a device is to get.
+    SecurityDescriptor(String),
+    /// The minor version of KMDF that a driver asks for.
+    FrameworkVersion(u32),
+}
+
+/// A filter whose action is a callout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamingFilter {
+    pub id: u64,
+    pub name: String,
+    /// Whether it blocks what it matches when its callout is not registered.
+    pub blocks: bool,
+}
+
+/// So many calls are kept, the first ones: a driver may go round in circles.
+const MOST_CALLS: usize = 100_000;
+
+/// Something to happen in the midst of an unload.
+struct Interjection {
+    /// Before which of the calls that the unloading thread makes at `PASSIVE_LEVEL`, 1 being the first.
+    call: u64,
+    what: Box<dyn FnOnce() + Send>,
+}
+
+#[derive(Default)]
+pub(crate) struct Traces {
+    active: AtomicBool,
+    calls: Mutex<Vec<Recorded>>,
+    interjection: Mutex<Option<Interjection>>,
+    /// Calls of the unloading thread so far.
+    unloading: Mutex<u64>,
+}
+
+struct Recorded {
+    call: TracedCall,
+    caller: u64,
+}
+
+impl Traces {
+    /// Whether calls are recorded: for the stubs, which look at it.
+    pub fn active(&self) -> *const AtomicBool {
+        &raw const self.active
+    }
+
+    pub fn start(&self) {
+        self.active.store(true, Ordering::SeqCst);
+    }
+
+    pub fn take(&self) -> Vec<TracedCall> {
+        let calls = core::mem::take(&mut *lock(&self.calls));
+        calls.into_iter().map(|one| TracedCall { place: image::place(one.caller), ..one.call }).collect()
+    }
+
+    pub fn interject(&self, call: u64, what: Box<dyn FnOnce() + Send>) {
+        *lock(&self.interjection) = Some(Interjection { call, what });
+        self.start();
+    }
+
+    fn interjected(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        let mut count = lock(&self.unloading);
+        *count += 1;
+        lock(&self.interjection).take_if(|one| one.call == *count).map(|one| one.what)
+    }
+}
+
+/// An import that a traced thread is in.
+struct InProgress {
+    /// The innermost call into an image, by the address of its frame.
+    frame: u64,
+    returns_to: u64,
+    index: usize,
+}
+
+thread_local! {
+    static IN_PROGRESS: RefCell<Vec<InProgress>> = const { RefCell::new(Vec::new()) };
+}
+
+// As the routines of a schedule, which see: r11 holds the function, and all that may hold an argument or a result is kept.
+core::arch::global_asm!(
+    ".globl postern_lab_traced_import",
+    "postern_lab_traced_import:",
+    "sub rsp, 0x88",
+    "mov [rsp + 0x20], rcx",
+    "mov [rsp + 0x28], rdx",
+    "mov [rsp + 0x30], r8",
+    "mov [rsp + 0x38], r9",
+    "mov [rsp + 0x40], r11",
+    "movups [rsp + 0x48], xmm0",
+    "movups [rsp + 0x58], xmm1",
+    "movups [rsp + 0x68], xmm2",
+    "movups [rsp + 0x78], xmm3",
+    "lea rcx, [rsp + 0x88]",
+    "lea rdx, [rsp + 0x20]",
+    "call {before}",
+    "mov rcx, [rsp + 0x20]",
+    "mov rdx, [rsp + 0x28]",
+    "mov r8, [rsp + 0x30]",
+    "mov r9, [rsp + 0x38]",
+    "mov r11, [rsp + 0x40]",
+    "movups xmm0, [rsp + 0x48]",
+    "movups xmm1, [rsp + 0x58]",
+    "movups xmm2, [rsp + 0x68]",
+    "movups xmm3, [rsp + 0x78]",
+    "add rsp, 0x88",
+    "jmp r11",
+    "postern_lab_traced_return:",
+    "sub rsp, 8",
+    "push rax",
+    "sub rsp, 0x30",
+    "movups [rsp + 0x20], xmm0",
+    "mov rcx, rax",
+    "call {after}",
+    "mov [rsp + 0x38], rax",
+    "movups xmm0, [rsp + 0x20]",
+    "add rsp, 0x30",
+    "pop rax",
+    "ret",
+    before = sym before_import,
+    after = sym after_import,
+);
+
+unsafe extern "C" {
+    pub(crate) fn postern_lab_traced_import();
+    fn postern_lab_traced_return();
+}
+
+/// `return_slot` is where the import's return address stands, `arguments` where the first four arguments were put.
+extern "win64" fn before_import(return_slot: *mut u64, arguments: *const [u64; 4]) {
+    let page = thread::page();
+    let kernel = thread::current();
+    let frame = page.innermost() as u64;
+    if frame == 0 {
+        return;
+    }
+    // SAFETY: the assembly has just stored them.
+    let arguments = unsafe { arguments.read() };
+    let (within, outermost) = page.called_for();
+    let (import, caller) = (page.import.get(), page.caller.get());
+    let function = export::name(import);
+    if outermost == "DriverUnload"
+        && page.irql.get() == PASSIVE_LEVEL
+        && page.spin_locks.get() == 0
+        && !page.is_driver_thread()
+        && let Some(what) = kernel.traces.interjected()
+    {
+        what();
+    }
+    if lock(&kernel.traces.calls).len() >= MOST_CALLS {
+        page.import.set(import);
+        page.caller.set(caller);
+        return;
+    }
+    let call = TracedCall {
+        function,
+        place: None,
+        arguments,
+        irql: page.irql.get(),
+        within,
+        outermost,
+        returned: None,
+        circumstance: circumstance(function, arguments, return_slot, image::number_at(caller)),
+    };
+    let index = {
+        let mut calls = lock(&kernel.traces.calls);
+        calls.push(Recorded { call, caller });
+        calls.len() - 1
+    };
+    // What the look around has called meanwhile may have changed both.
+    page.import.set(import);
+    page.caller.set(caller);
+    // SAFETY: the stub's caller has stored it.
+    let returns_to = unsafe { return_slot.read() };
+    IN_PROGRESS.with_borrow_mut(|list| {
+        // Those of this frame or of one within it have been left without a return: stacks grow downwards.
+        list.retain(|one| one.frame > frame);
+        list.push(InProgress { frame, returns_to, index });
+    });
+    // SAFETY: the import returns to the second routine, which goes on to where it was to return.
+    unsafe { return_slot.write(postern_lab_traced_return as *const () as u64) };
+}
+
+/// Returns the address at which the image goes on.
+extern "win64" fn after_import(returned: u64) -> u64 {
+    let frame = thread::page().innermost() as u64;
+    let done = IN_PROGRESS.with_borrow_mut(|list| {
+        list.retain(|one| one.frame >= frame);
+        list.pop()
+    });
+    let done = done.expect("an import returns to the frame that it was called in");
+    if let Some(recorded) = lock(&thread::current().traces.calls).get_mut(done.index) {
+        recorded.call.returned = Some(returned);
+    }
+    done.returns_to
+}
+
+/// Looks around, where an order matters. The caller's frame begins at `return_slot`: from the fifth on, arguments follow their places.
+fn circumstance(
+    function: &str,
+    arguments: [u64; 4],
+    return_slot: *const u64,
+    image: Option<u64>,
+) -> Option<Circumstance> {
+    let kernel = thread::current();
+    match function {
+        "FwpsInjectionHandleDestroy0" | "FwpsRedirectHandleDestroy0" | "IoDeleteDevice" => {
+            Some(Circumstance::Callouts(kernel.fwp.registrations(image?)))
+        }
+        "FwpsCalloutUnregisterById0" => filters_of(kernel.fwp.callouts.get(arguments[0] as u32)?.registration.key),
+        "FwpsCalloutUnregisterByKey0" => {
+            let key = Ptr::<GUID>::from_address(arguments[0]);
+            (!key.is_null()).then(|| filters_of(crate::fwp::callout_key(key.read())))?
+        }
+        "KeWaitForSingleObject" => threads_of(&[arguments[0]]),
+        "KeWaitForMultipleObjects" => {
+            let objects = Ptr::<u64>::from_address(arguments[1]);
+            let count = (arguments[0] as u32).min(64) as usize;
+            threads_of(&(0..count).map(|index| objects.at(index).read()).collect::<Vec<u64>>())
+        }
+        "WdfControlDeviceInitAllocate" | "WdfDeviceInitAssignSDDLString" => text(arguments[2]),
+        "IoCreateDeviceSecure" | "WdmlibIoCreateDeviceSecure" => {
+            // SAFETY: the seventh argument of a function that takes nine.
+            text(unsafe { return_slot.wrapping_add(7).read() })
+        }
+        "WdfVersionBind" => {
+            const MINOR: u64 = 0x14;
+            let minor = Ptr::<u32>::from_address(arguments[2].checked_add(MINOR).filter(|_| arguments[2] != 0)?);
+            Some(Circumstance::FrameworkVersion(minor.read()))
+        }
+        _ => None,
+    }
+}
+
+fn text(address: u64) -> Option<Circumstance> {
+    let string = Ptr::<UnicodeString>::from_address(address);
+    (!string.is_null()).then(|| Circumstance::SecurityDescriptor(string.read().text()))
+}
+
+fn threads_of(objects: &[u64]) -> Option<Circumstance> {
+    let kernel = thread::current();
+    let threads: Vec<u64> = objects.iter().copied().filter(|object| kernel.objects.is_thread(*object)).collect();
+    (!threads.is_empty()).then_some(Circumstance::Threads(threads))
+}
+
+fn filters_of(callout: Uuid) -> Option<Circumstance> {
+    let filters = thread::current().fwp.read(|engine| {
+        let naming = engine.view(None).filters().filter(|filter| filter.action.callout() == Some(callout));
+        naming
+            .map(|filter| NamingFilter {
+                id: filter.id,
+                name: filter.display.name.clone(),
+                blocks: !matches!(filter.action, Action::CalloutInspection(_))
+                    && !filter.flags.contains(FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED),
+            })
+            .collect()
+    });
+    filters.ok().map(Circumstance::Filters)
+}
+
+impl TracedCall {
+    /// Whether it returned `STATUS_SUCCESS`.
+    pub fn succeeded(&self) -> bool {
+        self.returned.is_some_and(|value| value as u32 as i32 == STATUS_SUCCESS)
+    }
+}
+
+impl ThreadPage {
+    /// What the innermost and the outermost call into an image are for.
+    fn called_for(&self) -> (&'static str, &'static str) {
+        let (mut innermost, mut outermost) = ("", "");
+        let mut frame = self.innermost();
+        while !frame.is_null() {
+            // SAFETY: frames are on this thread's stack and unlinked when their call ends.
+            let current = unsafe { &*frame };
+            // SAFETY: a frame's context outlives the call that the frame stands for.
+            let context = unsafe { &*current.context.cast::<CallContext<'_>>() };
+            outermost = context.what;
+            if innermost.is_empty() {
+                innermost = context.what;
+            }
+            frame = current.previous;
+        }
+        (innermost, outermost)
+    }
+}
