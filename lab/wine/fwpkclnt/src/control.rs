@@ -18,12 +18,8 @@ const IRP_MJ_CLEANUP: usize = 18;
 
 /// `DRIVER_INITIALIZE`. The driver has no unload function: what others import from it stays.
 pub fn driver_entry(driver: Ptr<DriverObject>) -> NtStatus {
-    let routines: [(usize, extern "win64" fn(Ptr<DeviceObject>, Ptr<Irp>) -> NtStatus); 4] = [
-        (IRP_MJ_CREATE, create),
-        (IRP_MJ_CLEANUP, cleanup),
-        (IRP_MJ_CLOSE, close),
-        (IRP_MJ_DEVICE_CONTROL, control),
-    ];
+    let routines: [(usize, extern "win64" fn(Ptr<DeviceObject>, Ptr<Irp>) -> NtStatus); 4] =
+        [(IRP_MJ_CREATE, create), (IRP_MJ_CLEANUP, cleanup), (IRP_MJ_CLOSE, close), (IRP_MJ_DEVICE_CONTROL, control)];
     for (major, routine) in routines {
         field!(driver, MajorFunction).cast::<u64>().at(major).write(routine as *const () as u64);
     }

@@ -48,7 +48,9 @@ pub enum Request {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Call {
     Close,
-    TransactionBegin { read_only: bool },
+    TransactionBegin {
+        read_only: bool,
+    },
     TransactionCommit,
     TransactionAbort,
     /// Answer: a list of [`Session`], as for each `...s` below a list of its objects.
