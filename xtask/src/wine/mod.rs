@@ -27,22 +27,28 @@ pub fn test(root: &Path) -> Result<()> {
 
     say("building the images, and what they meet under Wine");
     let images = Driver::all(root).iter().map(Driver::build).collect::<Result<Vec<_>>>()?;
-    let built = programs::build(root, &["postern-wine-fwpkclnt", "postern-wine-fwpuclnt", "postern-wine-scenario"])?;
-    let ndis =
-        compile(&root.join("lab/wine/ndis.def"), &built.join("ndis.sys"), &["-shared", "-nostdlib", "-Wl,--entry=0"])?;
+    let built = programs::build(root, &["postern-wine-kernel", "postern-wine-fwpuclnt", "postern-wine-scenario"])?;
+    // Names of which `fwpkclnt.sys` has the functions.
+    let forwarders = ["ndis", "wdfldr"].map(|name| {
+        let (definition, image) = (root.join(format!("lab/wine/{name}.def")), built.join(format!("{name}.sys")));
+        compile(&definition, &image, &["-shared", "-nostdlib", "-Wl,--entry=0"])
+    });
+    let forwarders = forwarders.into_iter().collect::<Result<Vec<_>>>()?;
     let marshalling = compile(
         &root.join("lab/wine/marshalling.c"),
         &built.join("marshalling.exe"),
         &["-O1", "-Wall", "-Wextra", "-Werror", "-lfwpuclnt"],
     )?;
 
-    for image in &images[1..] {
+    for image in &images {
         let name = image.file_name().context("an image has a name")?.to_string_lossy().into_owned();
         say(&format!("{name}: a fresh prefix"));
         let prefix = wine.fresh_prefix()?;
         let drivers = prefix.join("drive_c/windows/system32/drivers");
         copy(&built.join("fwpkclnt.dll"), &drivers.join("fwpkclnt.sys"))?;
-        copy(&ndis, &drivers.join("ndis.sys"))?;
+        for forwarder in &forwarders {
+            copy(forwarder, &drivers.join(forwarder.file_name().context("an image has a name")?))?;
+        }
         copy(image, &drivers.join(&name))?;
         copy(&built.join("fwpuclnt.dll"), &prefix.join("drive_c/windows/system32/fwpuclnt.dll"))?;
         copy(&built.join("scenario.exe"), &prefix.join("drive_c/scenario.exe"))?;

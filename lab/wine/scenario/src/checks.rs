@@ -159,8 +159,11 @@ fn starts_and_stops(bench: &mut Bench) -> Result<()> {
     }
     let monitor = Callout { role: Role::Monitor, layer: Layer::AleAuthConnectV4 };
     ensure!(device.acted(monitor)? == 1, "the monitor has seen {} connections, not one", device.acted(monitor)?);
+    // A flow of each connection is open, and the driver leaves all the same.
+    ensure!(device.flows()? == 2, "{} flows are counted, not two", device.flows()?);
     drop(device);
-    bench.stop()
+    bench.stop()?;
+    bench.engine.ask::<IgnoredAny>(&Request::EndFlows).map(drop)
 }
 
 fn filters_decide(bench: &mut Bench) -> Result<()> {

@@ -39,6 +39,14 @@ impl Driver {
         Ok(entries.get(callout.index()).context("no such callout")?.acted)
     }
 
+    /// How many flows the driver counts now, up to as many as fit into one answer.
+    pub fn flows(&self) -> Result<u32> {
+        let request = ListRequest { protocol: postern_protocol::VERSION, first: 0 };
+        let answer = self.0.control(ioctl::LIST_FLOWS, request.as_bytes(), 65536)?;
+        let (header, _) = ListHeader::read_from_prefix(&answer).ok().context("no list")?;
+        Ok(header.count)
+    }
+
     /// How often any callout has.
     pub fn classified(&self) -> Result<u64> {
         Ok(self.statistics()?.iter().map(|entry| entry.acted).sum())

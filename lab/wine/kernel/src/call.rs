@@ -10,6 +10,9 @@ mod context;
 pub use arguments::Arguments;
 pub use context::{CallContext, Stopped};
 
+/// For whoever would leave an image of a lab that has stopped.
+pub(crate) const LEAVE_STOPPED: u64 = 1;
+
 /// A function of an image. What it does not take, it does not look at: in the Windows x64 convention the caller makes and removes the
 /// room for the arguments.
 type Function = unsafe extern "win64" fn(u64, u64, u64, u64, u64, u64, u64, u64, u64, u64) -> u64;

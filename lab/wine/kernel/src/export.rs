@@ -1,11 +1,56 @@
 //! Exported functions. Each is reached through a stub that has its name and notes who calls, as in the lab.
 
+use crate::nt::WDF_VIOLATION;
+use crate::report;
 use crate::thread;
+
+/// How an export is handed out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// Through a stub that notes the caller.
+    Function,
+}
 
 /// One exported name.
 #[derive(Clone, Copy, Debug)]
 pub struct Export {
     pub name: &'static str,
+    pub address: *const (),
+    pub form: Form,
+}
+
+// SAFETY: an address of a function.
+unsafe impl Sync for Export {}
+// SAFETY: as above.
+unsafe impl Send for Export {}
+
+/// Name under which the functions of the KMDF table are kept.
+pub(crate) const KMDF_TABLE: &str = "<kmdf>";
+
+/// The functions that drivers get in a table.
+pub(crate) struct Exports;
+
+pub(crate) fn all() -> Exports {
+    Exports
+}
+
+impl Exports {
+    /// The address to put into the table: of a function that is here, else of one that says that it is not.
+    pub fn find(&self, _module: &str, name: &str) -> Option<u64> {
+        let [stand_ins, here @ ..] = crate::kmdf::FUNCTIONS else { return None };
+        if let Some(export) = here.iter().flat_map(|table| table.iter()).find(|export| export.name == name) {
+            return Some(export.address as u64);
+        }
+        stand_ins.iter().any(|export| export.name == name).then_some(not_here as *const () as u64)
+    }
+}
+
+extern "win64" fn not_here() -> u64 {
+    report::bugcheck(
+        WDF_VIOLATION,
+        [0; 4],
+        "the driver called a function of the framework that is not supplied under Wine",
+    )
 }
 
 /// Notes the call on the calling thread.
@@ -54,7 +99,7 @@ macro_rules! exports {
             )
         }
 
-        $crate::export::Export { name: NAME }
+        $crate::export::Export { name: NAME, address: stub as *const (), form: $crate::export::Form::Function }
     }};
     ($($name:ident),* $(,)?) => {
         &[$($crate::export::exports!(@stub $name)),*]

@@ -23,8 +23,15 @@ pub fn driver_entry(driver: Ptr<DriverObject>) -> NtStatus {
     for (major, routine) in routines {
         field!(driver, MajorFunction).cast::<u64>().at(major).write(routine as *const () as u64);
     }
-    let status = ntoskrnl::create_device(driver, DEVICE);
-    if status != NtStatus::SUCCESS {
+    let new = ntoskrnl::NewDevice {
+        driver: &driver,
+        extension: 0,
+        name: Some(DEVICE),
+        device_type: ntoskrnl::FILE_DEVICE_NETWORK,
+        characteristics: 0,
+        exclusive: false,
+    };
+    if let Err(status) = ntoskrnl::create_device(&new) {
         return status;
     }
     ntoskrnl::print("the filter engine is here");
@@ -54,10 +61,8 @@ extern "win64" fn create(_device: Ptr<DeviceObject>, irp: Ptr<Irp>) -> NtStatus 
     complete(irp, NtStatus::SUCCESS, 0)
 }
 
-/// The last handle is closed, and requests are still possible that came before.
+/// Comes before `close` on Windows, and not at all under Wine: what a client has begun ends with it.
 extern "win64" fn cleanup(_device: Ptr<DeviceObject>, irp: Ptr<Irp>) -> NtStatus {
-    let client: Ptr<Mutex<Client>> = Ptr::from_address(client_of(irp).read());
-    lock(client.as_ref()).end();
     complete(irp, NtStatus::SUCCESS, 0)
 }
 

@@ -41,3 +41,15 @@ pub fn violations() -> Vec<String> {
 
 /// For imports that wait: here nothing stops.
 pub fn leave_if_stopped() {}
+
+/// For whoever would leave an image of a lab that has stopped.
+pub fn leave(_why: u64) -> ! {
+    unreachable!("nothing stops under Wine")
+}
+
+/// Ends the process that stands for the kernel, as a bug check ends Windows.
+#[cold]
+pub fn bugcheck(code: u32, parameters: [u64; 4], reason: &str) -> ! {
+    ntoskrnl::print(&format!("bug check {code:#x} {parameters:x?}: {reason}"));
+    std::process::abort()
+}

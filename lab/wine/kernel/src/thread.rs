@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::kernel::{Kernel, kernel};
 use crate::nt::PASSIVE_LEVEL;
+use crate::ptr::Ptr;
 
 pub(crate) struct ThreadPage {
     /// Return address of the import call in progress.
@@ -15,6 +16,8 @@ pub(crate) struct ThreadPage {
     pub import: Cell<&'static str>,
     pub irql: Cell<u8>,
     pub processor: Cell<u32>,
+    /// Critical and guarded regions entered and not left.
+    pub critical_regions: Cell<i32>,
 }
 
 impl ThreadPage {
@@ -25,6 +28,7 @@ impl ThreadPage {
             import: Cell::new(""),
             irql: Cell::new(PASSIVE_LEVEL),
             processor: Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % Processors.count()),
+            critical_regions: Cell::new(0),
         }
     }
 
@@ -41,6 +45,11 @@ thread_local! {
 
 pub(crate) fn page() -> &'static ThreadPage {
     PAGE.with(|page| *page)
+}
+
+/// What names the current thread.
+pub(crate) fn current_thread() -> Ptr<ThreadPage> {
+    Ptr::new(core::ptr::from_ref(page()).cast_mut())
 }
 
 /// The kernel that this thread is in.

@@ -50,16 +50,6 @@ impl Client {
         serde_json::to_vec(&answer).unwrap_or_default()
     }
 
-    /// Ends everything that the handle has begun.
-    pub fn end(&mut self) {
-        self.end_flood();
-        self.traffic = None;
-        for session in std::mem::take(&mut self.sessions) {
-            // A session that cannot be closed has ended with the base filtering engine.
-            let _ = Lab::here().engine().session_close(session);
-        }
-    }
-
     fn do_it(&mut self, request: Request) -> Answer<Value> {
         match request {
             Request::Open(session) => {
@@ -170,6 +160,18 @@ impl Client {
     }
 }
 
+/// Ends everything that the handle has begun.
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.end_flood();
+        self.traffic = None;
+        for session in std::mem::take(&mut self.sessions) {
+            // A session that cannot be closed has ended with the base filtering engine.
+            let _ = Lab::here().engine().session_close(session);
+        }
+    }
+}
+
 impl Flood {
     fn begin(threads: u32) -> Flood {
         let (over, begun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -215,14 +217,16 @@ fn flood(number: u8, over: &AtomicBool, begun: &AtomicU64) {
 }
 
 fn report() -> Report {
-    let fwp = &kernel().fwp;
+    let kernel = kernel();
     let drivers = image::known()
         .into_iter()
-        .map(|(number, name)| Driver {
-            name,
-            loaded: image::is_loaded(number),
-            callouts: fwp.registrations(number).len(),
-            holds: fwp.left_behind(number),
+        .map(|(number, name)| {
+            let loaded = image::is_loaded(number);
+            let mut holds = kernel.fwp.left_behind(number);
+            if !loaded {
+                holds.extend(kernel.kmdf.left_behind(number));
+            }
+            Driver { name, loaded, callouts: kernel.fwp.registrations(number).len(), holds }
         })
         .collect();
     Report { violations: report::violations(), drivers }

@@ -4,6 +4,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::kmdf::Kmdf;
+use crate::ntos::io::IoManager;
+use crate::ntos::{Drivers, Pool, Workers};
 use crate::thread::Processors;
 
 pub struct Config {
@@ -13,6 +16,11 @@ pub struct Config {
 pub struct Kernel {
     pub(crate) clock: Clock,
     pub(crate) processors: Processors,
+    pub(crate) pool: Pool,
+    pub(crate) drivers: Drivers,
+    pub(crate) io: IoManager,
+    pub(crate) workers: Workers,
+    pub(crate) kmdf: Kmdf,
     pub(crate) fwp: crate::fwp::State,
 }
 
@@ -29,6 +37,11 @@ pub(crate) fn kernel() -> &'static Arc<Kernel> {
         Arc::new(Kernel {
             clock: Clock,
             processors: Processors,
+            pool: Pool,
+            drivers: Drivers,
+            io: IoManager::default(),
+            workers: Workers::default(),
+            kmdf: Kmdf::default(),
             fwp: crate::fwp::State::new(&Config { bfe_running: true }),
         })
     });
