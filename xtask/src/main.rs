@@ -8,6 +8,7 @@ mod loom;
 mod sanitize;
 mod setup;
 mod test;
+mod wine;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -35,7 +36,11 @@ enum Task {
     /// Show what Postern does: driver, filters, real traffic, state, and an unload while traffic flows
     Demo,
     /// Check formatting and lints, and run every test
-    Test,
+    Test {
+        /// Instead: run the driver images under Wine; sets up Wine 10 where there is none
+        #[arg(long)]
+        wine: bool,
+    },
     /// Run the models of the driver's brain in every interleaving of their threads
     Loom,
     /// Run the tests of the portable crates under ThreadSanitizer, AddressSanitizer and Miri
@@ -57,7 +62,8 @@ fn main() -> ExitCode {
         Task::Build => build::build(&root).map(|products| products.print()),
         Task::Bench => bench::bench(&root),
         Task::Demo => demo::demo(&root),
-        Task::Test => test::test(&root),
+        Task::Test { wine: false } => test::test(&root),
+        Task::Test { wine: true } => wine::test(&root),
         Task::Loom => loom::loom(&root),
         Task::Sanitize(arguments) => sanitize::sanitize(&root, &arguments),
         Task::Broken(arguments) => broken::broken(&root, &arguments),

@@ -5,7 +5,8 @@ mod driver;
 mod install;
 mod overlay;
 mod parts;
+pub mod programs;
 
 pub use driver::{Driver, TARGET};
-pub use install::{install, install_library_source};
+pub use install::{install, install_library_source, is_root, packages};
 pub use parts::{Part, Parts};

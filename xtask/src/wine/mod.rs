@@ -1,0 +1,92 @@
+//! `cargo xtask test --wine`: the driver images under Wine, whose kernel, loader, registry and service manager are somebody else's.
+
+mod installed;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use xwdk::{Driver, programs};
+
+use crate::{say, setup};
+use installed::Wine;
+
+/// Rounds of start and stop for each image.
+const ROUNDS: u32 = 50;
+
+/// The first line of the receipt that a driver leaves, as it stands in the log.
+const COMPLETE: &str = "postern: receipt: complete";
+/// What the driver says of a callout that it found registered on its way out.
+const LATE: &str = "was still there after all were unregistered: STATUS_SUCCESS";
+
+pub fn test(root: &Path) -> Result<()> {
+    setup::setup(root)?;
+    programs::install(root, &mut say)?;
+    let wine = Wine::find_or_install(root)?;
+
+    say("building the images, and what they meet under Wine");
+    let images = Driver::all(root).iter().map(Driver::build).collect::<Result<Vec<_>>>()?;
+    let built = programs::build(root, &["postern-wine-fwpkclnt", "postern-wine-scenario"])?;
+    let ndis = link_ndis(root, &built)?;
+
+    for image in &images[1..] {
+        let name = image.file_name().context("an image has a name")?.to_string_lossy().into_owned();
+        say(&format!("{name}: a fresh prefix"));
+        let prefix = wine.fresh_prefix()?;
+        let drivers = prefix.join("drive_c/windows/system32/drivers");
+        copy(&built.join("fwpkclnt.dll"), &drivers.join("fwpkclnt.sys"))?;
+        copy(&ndis, &drivers.join("ndis.sys"))?;
+        copy(image, &drivers.join(&name))?;
+        copy(&built.join("scenario.exe"), &prefix.join("drive_c/scenario.exe"))?;
+
+        say(&format!("{name}: start, use and stop, {ROUNDS} rounds"));
+        scenario(&wine, root, &name)?;
+    }
+    Ok(())
+}
+
+/// `ndis.sys`: names of which `fwpkclnt.sys` has the functions.
+fn link_ndis(root: &Path, built: &Path) -> Result<PathBuf> {
+    let image = built.join("ndis.sys");
+    let status = Command::new(programs::COMPILER)
+        .args(["-shared", "-nostdlib", "-Wl,--entry=0", "-o"])
+        .arg(&image)
+        .arg(root.join("lab/wine/ndis.def"))
+        .status()
+        .with_context(|| format!("cannot run {}", programs::COMPILER))?;
+    if !status.success() {
+        bail!("ndis.sys was not linked");
+    }
+    Ok(image)
+}
+
+/// Runs the scenario, and counts the receipts that it must have left in the log.
+fn scenario(wine: &Wine, root: &Path, image: &str) -> Result<()> {
+    let output =
+        wine.command("wine", &[r"C:\scenario.exe", image, &ROUNDS.to_string()]).output().context("cannot run wine")?;
+    let (said, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    print!("{said}");
+    let path = root.join(format!("target/wine/{image}.log"));
+    fs::write(&path, &*log).with_context(|| format!("cannot write {}", path.display()))?;
+    let log_is = format!("the log is {}", path.display());
+
+    if !output.status.success() {
+        bail!("the scenario failed ({}); {log_is}", output.status);
+    }
+    let stays = said.lines().find_map(|line| line.strip_prefix("stays: ")?.trim().parse::<usize>().ok());
+    let stays = stays.context("the scenario does not say how many stays there were")?;
+    let count = |what: &str| log.lines().filter(|line| line.trim_end().ends_with(what)).count();
+    let (complete, late) = (count(COMPLETE), count(LATE));
+    if complete != stays || late != 0 {
+        bail!(
+            "{stays} stays left {complete} complete receipts, and {late} callouts to the driver's last look; {log_is}"
+        );
+    }
+    println!("{image}: {stays} stays, as many complete receipts");
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).map(drop).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
