@@ -225,7 +225,9 @@ pub fn describe_violations(violations: &[Violation]) -> String {
 
 #[derive(Serialize)]
 struct Shown {
-    service: String,
+    /// Of one that is not loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
     loaded: bool,
     /// `running`, or `stopping`: waits for its handles to be closed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,7 +253,7 @@ fn status(context: &Context, service: &str) -> Result<Exit> {
     };
     let device = device.filter(|device| device.is_of(service));
     let shown = Shown {
-        service: service.to_owned(),
+        service: driver.is_none().then(|| service.to_owned()),
         loaded: driver.is_some(),
         state: driver.as_ref().map(|driver| if driver.unload_pending { "stopping" } else { "running" }),
         driver,

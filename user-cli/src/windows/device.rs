@@ -161,6 +161,6 @@ fn refused(error: &io::Error) -> DeviceError {
         ERROR_NOT_FOUND => DeviceError::Status(status::NOT_FOUND),
         ERROR_OPERATION_ABORTED => DeviceError::Status(status::CANCELLED),
         ERROR_NOT_ENOUGH_QUOTA => DeviceError::Status(status::QUOTA_EXCEEDED),
-        _ => DeviceError::Failed(at_device(error::failure("the request failed", code))),
+        _ => DeviceError::Failed(at_device(error::failure("it was refused", code))),
     }
 }

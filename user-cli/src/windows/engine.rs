@@ -63,8 +63,13 @@ impl WindowsEngine {
                 // SAFETY: The engine has returned an array of so many pointers.
                 count => unsafe { std::slice::from_raw_parts(entries, count as usize) },
             };
-            // SAFETY: Each points to a structure of the engine's, which lives until the array is freed below.
-            let read = piece.iter().map(|entry| unsafe { read(&**entry) }).collect::<Result<Vec<_>, _>>();
+            let read_one = |entry: &*mut T| {
+                // SAFETY: It points to a structure of the engine's, which lives until the array is freed below.
+                let structure = unsafe { &**entry };
+                // SAFETY: The engine has made it.
+                unsafe { read(structure) }
+            };
+            let read = piece.iter().map(read_one).collect::<Result<Vec<_>, _>>();
             // SAFETY: The array is the engine's, and nothing refers to it any more.
             unsafe { FwpmFreeMemory0((&raw mut entries).cast()) };
             match read {

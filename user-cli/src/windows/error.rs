@@ -40,6 +40,12 @@ fn known(code: u32) -> Option<Known> {
             "the driver refused to start",
             "the kernel debugger's log (DebugView, WinDbg) has its reason",
         ),
+        // What Wine says of a driver that does not start, whatever the reason.
+        ERROR_DLL_INIT_FAILED => (
+            "ERROR_DLL_INIT_FAILED",
+            "the image could not be loaded, or its entry point refused to start",
+            "the kernel's log has the reason: under Wine, run it with WINEDEBUG=+ntoskrnl,+debugstr",
+        ),
         ERROR_MOD_NOT_FOUND => (
             "ERROR_MOD_NOT_FOUND",
             "the image needs a kernel module that is not here",
