@@ -27,8 +27,14 @@ pub fn test(root: &Path) -> Result<()> {
 
     say("building the images, and what they meet under Wine");
     let images = Driver::all(root).iter().map(Driver::build).collect::<Result<Vec<_>>>()?;
-    let built = programs::build(root, &["postern-wine-fwpkclnt", "postern-wine-scenario"])?;
-    let ndis = link_ndis(root, &built)?;
+    let built = programs::build(root, &["postern-wine-fwpkclnt", "postern-wine-fwpuclnt", "postern-wine-scenario"])?;
+    let ndis =
+        compile(&root.join("lab/wine/ndis.def"), &built.join("ndis.sys"), &["-shared", "-nostdlib", "-Wl,--entry=0"])?;
+    let marshalling = compile(
+        &root.join("lab/wine/marshalling.c"),
+        &built.join("marshalling.exe"),
+        &["-O1", "-Wall", "-Wextra", "-Werror", "-lfwpuclnt"],
+    )?;
 
     for image in &images[1..] {
         let name = image.file_name().context("an image has a name")?.to_string_lossy().into_owned();
@@ -38,7 +44,9 @@ pub fn test(root: &Path) -> Result<()> {
         copy(&built.join("fwpkclnt.dll"), &drivers.join("fwpkclnt.sys"))?;
         copy(&ndis, &drivers.join("ndis.sys"))?;
         copy(image, &drivers.join(&name))?;
+        copy(&built.join("fwpuclnt.dll"), &prefix.join("drive_c/windows/system32/fwpuclnt.dll"))?;
         copy(&built.join("scenario.exe"), &prefix.join("drive_c/scenario.exe"))?;
+        copy(&marshalling, &prefix.join("drive_c/marshalling.exe"))?;
 
         say(&format!("{name}: start, use and stop, {ROUNDS} rounds"));
         scenario(&wine, root, &name)?;
@@ -46,19 +54,19 @@ pub fn test(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `ndis.sys`: names of which `fwpkclnt.sys` has the functions.
-fn link_ndis(root: &Path, built: &Path) -> Result<PathBuf> {
-    let image = built.join("ndis.sys");
+/// Compiles or links `source`; options may name libraries that it needs.
+fn compile(source: &Path, result: &Path, options: &[&str]) -> Result<PathBuf> {
     let status = Command::new(programs::COMPILER)
-        .args(["-shared", "-nostdlib", "-Wl,--entry=0", "-o"])
-        .arg(&image)
-        .arg(root.join("lab/wine/ndis.def"))
+        .arg("-o")
+        .arg(result)
+        .arg(source)
+        .args(options)
         .status()
         .with_context(|| format!("cannot run {}", programs::COMPILER))?;
     if !status.success() {
-        bail!("ndis.sys was not linked");
+        bail!("{} was not built", result.display());
     }
-    Ok(image)
+    Ok(result.to_owned())
 }
 
 /// Runs the scenario, and counts the receipts that it must have left in the log.

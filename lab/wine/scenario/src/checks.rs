@@ -1,10 +1,10 @@
 //! The scenario, check by check.
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use postern_engine::SessionId;
 use postern_engine::objects::{Action, DisplayData, Filter, FilterFlags, Weight};
 use postern_protocol::callout::{COUNT, Callout, Layer, Role};
@@ -27,7 +27,8 @@ struct Bench {
 
 type Check = fn(&mut Bench) -> Result<()>;
 
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 8] = [
+    ("a C program reads what it has written", marshalling),
     ("a start registers all callouts, and a stop leaves nothing behind", starts_and_stops),
     ("a filter that names a callout of ours decides", filters_decide),
     ("two clients at once are answered", two_clients),
@@ -132,6 +133,17 @@ impl Bench {
         let _: u64 = self.engine.call(session, Call::FilterAdd(filter))?;
         Ok(())
     }
+}
+
+/// Runs the program that checks `fwpuclnt.dll` with structures of C's own.
+fn marshalling(_bench: &mut Bench) -> Result<()> {
+    let output = Command::new(r"C:\marshalling.exe").output().context("cannot run it")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    for line in said.lines() {
+        println!("    {line}");
+    }
+    ensure!(output.status.success(), "it failed ({})", output.status);
+    Ok(())
 }
 
 fn starts_and_stops(bench: &mut Bench) -> Result<()> {
