@@ -2,23 +2,16 @@
 
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+pub use crate::system::signals::Signals;
 
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 
-/// The signals that ask a program to end.
-pub fn signals() -> Result<Signals> {
-    Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))
-}
-
-/// Runs `end` in a thread at the first such signal.
+/// Runs `end` in a thread at the first signal that asks this program to end.
 pub fn on_signal(end: impl FnOnce() + Send + 'static) -> Result<()> {
-    let mut signals = signals()?;
+    let mut signals = Signals::new()?;
     std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            end();
-        }
+        signals.wait();
+        end();
     });
     Ok(())
 }

@@ -30,7 +30,11 @@ enum Task {
     /// Install what is missing to build the driver images; does nothing where nothing is missing
     Setup,
     /// Build everything; the last lines say where the driver images and the CLI are
-    Build,
+    Build {
+        /// Instead: build postern.exe, for x86_64-pc-windows-gnu; installs mingw's compiler where it is missing
+        #[arg(long)]
+        windows: bool,
+    },
     /// Measure what a classify, a packet, a load and an unload cost; prints a table
     Bench,
     /// Show what Postern does: driver, filters, real traffic, state, and an unload while traffic flows
@@ -59,7 +63,8 @@ fn main() -> ExitCode {
     let root = root();
     let result = match Arguments::parse().command {
         Task::Setup => setup::setup(&root),
-        Task::Build => build::build(&root).map(|products| products.print()),
+        Task::Build { windows: false } => build::build(&root).map(|products| products.print()),
+        Task::Build { windows: true } => build::windows(&root).map(|cli| println!("cli: {}", cli.display())),
         Task::Bench => bench::bench(&root),
         Task::Demo => demo::demo(&root),
         Task::Test { wine: false } => test::test(&root),

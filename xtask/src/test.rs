@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::Result;
 use xwdk::Driver;
 
-use crate::{broken, cargo, loom, sanitize, say, setup};
+use crate::{broken, build, cargo, loom, sanitize, say, setup};
 
 pub fn test(root: &Path) -> Result<()> {
     setup::setup(root)?;
@@ -30,6 +30,10 @@ pub fn test(root: &Path) -> Result<()> {
     }
     say("lints of everything else");
     cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+
+    say("the CLI for Windows: lints, and a build");
+    build::lint_windows(root)?;
+    build::windows(root)?;
 
     say("tests");
     cargo(root, &["test", "--workspace"])?;

@@ -11,9 +11,9 @@ use postern_protocol::ioctl::{self, AnswerRequest, HeldEntry, ListHeader, ListRe
 use serde::Serialize;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::driver::{Model, image_bytes, service_name};
-use super::lab::describe_violations;
+use super::driver::{Model, describe_violations, image_bytes, service_name};
 use crate::cli::{Context, session};
+use crate::driver::Violation;
 use crate::engine::{Access, transaction};
 use crate::failure::{Exit, Failure, Result};
 use crate::filter::explain::explain;
@@ -23,7 +23,6 @@ use crate::filter::spec::Spec;
 use crate::lab::engine::LabEngine;
 use crate::lab::host::{Bfe, Host, Settings};
 use crate::lab::message::{Fault, Occurrences};
-use crate::lab::status::Violation;
 use crate::output::{ProgressLine, bytes, count};
 use crate::replay::Connection;
 use crate::status;
