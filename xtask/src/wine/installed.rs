@@ -35,7 +35,7 @@ impl Wine {
         }
         let debian = target.join("debian");
         let wine = Wine { debian: Some(debian.clone()), folder: PathBuf::from("/postern") };
-        if !wine.release().is_some_and(|release| release >= OLDEST) {
+        if wine.release().is_none_or(|release| release < OLDEST) {
             install(&debian)?;
         }
         if wine.release().is_none() {
