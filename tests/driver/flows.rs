@@ -182,6 +182,7 @@ fn a_flow_whose_contexts_cannot_all_be_associated_keeps_none() {
                 send(&mut traffic, UDP, ("192.168.0.2:50000", remote), Direction::Outbound, 0, 9);
             }
             assert_eq!(flows(&lab).len(), 1, "the first is not counted, the second is: {status:#x} at call {call}");
+            assert_eq!(traffic.flow_contexts(), 3, "the first keeps a context: {status:#x} at call {call}");
             unload(&lab);
             let contexts = call - 1 + 3;
             let line = format!("postern: receipt: flow contexts: {contexts} associated = {contexts} deleted");

@@ -150,6 +150,7 @@ fn an_unload_completes_what_waits() {
         assert_eq!(held(&lab).len(), operations.into());
         unload(&lab);
         assert_eq!(receipt(&lab, "operations"), (operations.into(), operations.into()));
+        assert_eq!(receipt(&lab, "packets"), (0, 0), "a driver that leaves injects nothing");
     }
 }
 

@@ -257,7 +257,7 @@ fn arm(held: &Held<Operation, CAPACITY>) {
 /// Answers for an operation; false if it does not wait (any more). IRQL: at most DISPATCH_LEVEL, never from a classifyFn.
 pub fn answer(id: u64, verdict: Verdict) -> bool {
     let answered = HELD.lock().answer(id, verdict);
-    answered.map(complete).is_some()
+    answered.map(complete).map(go_on).is_some()
 }
 
 /// Ends what nobody has answered in time. IRQL: at most DISPATCH_LEVEL, never from a classifyFn.
@@ -269,18 +269,19 @@ pub fn expire() {
             return;
         };
         drop(held);
-        complete(answered);
+        go_on(complete(answered));
     }
 }
 
-/// Ends everything that waits, each with its filter's own verdict. With the gate closed and nobody inside, nothing waits afterwards and
-/// nothing is being completed. IRQL: PASSIVE_LEVEL.
+/// Ends everything that waits, each with its filter's own verdict. Their packets are freed: whoever leaves begins nothing, and their
+/// senders send them again. With the gate closed and nobody inside, nothing waits afterwards and nothing is being completed.
+/// IRQL: PASSIVE_LEVEL.
 pub fn complete_all() {
     loop {
         // The lock is not held while an operation is completed.
         let answered = HELD.lock().drain();
         match answered {
-            Some(answered) => complete(answered),
+            Some(answered) => drop(complete(answered)),
             None => return,
         }
     }
@@ -291,7 +292,8 @@ pub fn waiting(each: impl FnMut(HeldEntry)) {
     HELD.lock().waiting(interrupt_time()).for_each(each);
 }
 
-fn complete(answered: Answered<Operation>) {
+/// Completes an operation, and returns its packet if it may go on its way.
+fn complete(answered: Answered<Operation>) -> Option<(Packet, Way)> {
     let Answered { id, operation: Operation { pended, packet }, verdict, subject } = answered;
     let passed_on = match &packet {
         Some((packet, Way::In(_))) => Some(packet),
@@ -301,12 +303,14 @@ fn complete(answered: Answered<Operation>) {
     OPERATIONS.end();
     HELD.lock().completed(id);
     give_back();
-    if let Some((packet, way)) = packet
-        && verdict == Verdict::Permit
-    {
+    tell(EventKind::Answered, id, Some(verdict), &subject);
+    packet.filter(|_| verdict == Verdict::Permit)
+}
+
+fn go_on(packet: Option<(Packet, Way)>) {
+    if let Some((packet, way)) = packet {
         injection::inject(packet, way);
     }
-    tell(EventKind::Answered, id, Some(verdict), &subject);
 }
 
 fn tell(kind: EventKind, id: u64, verdict: Option<Verdict>, subject: &Subject) {

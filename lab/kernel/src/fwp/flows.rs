@@ -126,6 +126,11 @@ impl Flows {
         lock(&self.free).cells.append(&mut stock.0);
     }
 
+    /// How many contexts a flow has.
+    pub fn contexts(&self, handle: u64) -> usize {
+        self.cell(handle).map_or(0, |cell| cell.count.load(Ordering::Acquire) as usize)
+    }
+
     /// The context of `callout` on a flow, 0 if there is none, for a classify that begins now and ends with [`Flows::leave`].
     #[inline]
     pub fn enter(&self, handle: u64, layer: u16, callout: u32) -> u64 {

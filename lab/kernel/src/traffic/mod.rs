@@ -227,6 +227,11 @@ impl Traffic {
         self.flows.len()
     }
 
+    /// Contexts that callouts have on these flows.
+    pub fn flow_contexts(&self) -> usize {
+        self.flows.values().map(|flow| self.kernel.fwp.flows.contexts(flow.handle)).sum()
+    }
+
     /// A program connects: what leads up to the first packet, that packet, and for TCP the rest of the handshake. The flow goes on
     /// with packets of the same addresses and ports.
     pub fn connect(&mut self, connection: &Connection<'_>) -> Outcome {
