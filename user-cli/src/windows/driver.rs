@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};
 
 use postern_engine::objects::Filter;
@@ -15,8 +16,9 @@ use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_sys::Win32::Foundation::{
     ERROR_INVALID_IMAGE_HASH, ERROR_SERVICE_CANNOT_ACCEPT_CTRL, ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_NOT_ACTIVE,
 };
+use windows_sys::Win32::System::Services::{ChangeServiceConfigW, SERVICE_NO_CHANGE};
 
-use super::{Address, error, holders, system};
+use super::{Address, error, holders, system, wide};
 use crate::cli::session;
 use crate::commands::driver::{Model, image_bytes};
 use crate::device::Device;
@@ -54,6 +56,7 @@ pub fn load(address: &Address, service: String, image: Option<&Path>, model: Mod
                 // Windows was restarted, or this program was ended, since it made the service.
                 let image = Image::find(image, model)?;
                 found.change_config(&info(&service, &image.path)).map_err(|error| failure(&what, error))?;
+                join_group(&what, &found)?;
             } else if let Some(path) = image {
                 same_image(&service, &found, path)?;
             }
@@ -65,7 +68,7 @@ pub fn load(address: &Address, service: String, image: Option<&Path>, model: Mod
                 .create_service(&info(&service, &image.path), access)
                 .map_err(|error| failure(&what, error))
                 .inspect_err(|_| image.forget())?;
-            start(&what, &made).inspect_err(|_| {
+            join_group(&what, &made).and_then(|()| start(&what, &made)).inspect_err(|_| {
                 // The reason is the error.
                 let _ = made.delete();
                 image.forget();
@@ -150,6 +153,32 @@ fn info(service: &str, image: &Path) -> ServiceInfo {
         account_name: None,
         account_password: None,
     }
+}
+
+/// Puts a service into the load order group that callout drivers are in by their INF files. Windows starts a driver on demand
+/// whatever its group; Wine runs the drivers of a group in one process, where they reach each other.
+fn join_group(what: &str, service: &Service) -> Result<()> {
+    let group = wide("NDIS");
+    // SAFETY: The service is open, the name ends with a NUL, and all that is null stays as it is.
+    let changed = unsafe {
+        ChangeServiceConfigW(
+            service.raw_handle(),
+            SERVICE_NO_CHANGE,
+            SERVICE_NO_CHANGE,
+            SERVICE_NO_CHANGE,
+            null(),
+            group.as_ptr(),
+            null_mut(),
+            null(),
+            null(),
+            null(),
+            null(),
+        )
+    };
+    if changed == 0 {
+        return Err(error::io_failure(what, &std::io::Error::last_os_error()));
+    }
+    Ok(())
 }
 
 fn is_ours(service: &str, found: &Service) -> bool {
