@@ -27,11 +27,12 @@ struct Bench {
 
 type Check = fn(&mut Bench) -> Result<()>;
 
-const CHECKS: [(&str, Check); 8] = [
+const CHECKS: [(&str, Check); 9] = [
     ("a C program reads what it has written", marshalling),
     ("a start registers all callouts, and a stop leaves nothing behind", starts_and_stops),
     ("a filter that names a callout of ours decides", filters_decide),
     ("two clients at once are answered", two_clients),
+    ("a request that waits can be cancelled", cancelled_requests),
     ("start, and stop while traffic flows, again and again", rounds),
     ("a stop with an open handle", stop_with_open_handle),
     // From here on Wine keeps the image in memory.
@@ -189,6 +190,20 @@ fn two_clients(bench: &mut Bench) -> Result<()> {
     drop(first);
     second.check_version()?;
     drop(second);
+    bench.stop()
+}
+
+fn cancelled_requests(bench: &mut Bench) -> Result<()> {
+    const STATUS_CANCELLED: u32 = 0xC000_0120;
+    bench.service.start()?;
+    let device = Driver::open()?;
+    let waiting = [device.watch()?, device.watch()?];
+    device.check_version()?;
+    for request in waiting {
+        let status = request.cancel()?;
+        ensure!(status == STATUS_CANCELLED, "it ended with {status:#x}");
+    }
+    drop(device);
     bench.stop()
 }
 

@@ -2,10 +2,12 @@
 
 use anyhow::{Context, Result, bail};
 use postern_protocol::callout::{COUNT, Callout};
-use postern_protocol::ioctl::{self, ListHeader, ListRequest, StatisticsEntry, Version};
+use postern_protocol::ioctl::{
+    self, ListHeader, ListRequest, StatisticsEntry, Version, WATCH_FROM_NOW, WatchHeader, WatchRequest,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::device::Device;
+use crate::device::{Device, Parked};
 
 pub struct Driver(Device);
 
@@ -45,6 +47,15 @@ impl Driver {
         let answer = self.0.control(ioctl::LIST_FLOWS, request.as_bytes(), 65536)?;
         let (header, _) = ListHeader::read_from_prefix(&answer).ok().context("no list")?;
         Ok(header.count)
+    }
+
+    /// A request for events that have not happened.
+    pub fn watch(&self) -> Result<Parked> {
+        let mut request = WatchRequest { protocol: postern_protocol::VERSION, reserved: 0, from: WATCH_FROM_NOW };
+        let answer = self.0.control(ioctl::WATCH, request.as_bytes(), 4096)?;
+        let (header, _) = WatchHeader::read_from_prefix(&answer).ok().context("no answer")?;
+        request.from = header.next;
+        Parked::ask(postern_protocol::DEVICE_PATH, ioctl::WATCH, request.as_bytes(), 4096)
     }
 
     /// How often any callout has.
