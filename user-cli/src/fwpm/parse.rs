@@ -92,8 +92,9 @@ pub unsafe fn callout(callout: &FWPM_CALLOUT0) -> Result<Callout, Unknown> {
         layer: uuid(&callout.applicableLayer),
         id: callout.calloutId,
         registered: callout.flags & FWPM_CALLOUT_FLAG_REGISTERED != 0,
-        // The kernel alone knows them.
-        registration_flags: 0,
+        // The flags of its registration stand among those of the object, as dumps of `netsh wfp show state` show.
+        registration_flags: callout.flags
+            & !(FWPM_CALLOUT_FLAG_PERSISTENT | FWPM_CALLOUT_FLAG_USES_PROVIDER_CONTEXT | FWPM_CALLOUT_FLAG_REGISTERED),
     })
 }
 

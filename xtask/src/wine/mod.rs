@@ -1,6 +1,7 @@
 //! `cargo xtask test --wine`: the driver images under Wine, whose kernel, loader, registry and service manager are somebody else's.
 
 mod installed;
+mod script;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +10,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use xwdk::{Driver, programs};
 
-use crate::{say, setup};
+use crate::{cargo, say, setup};
 use installed::Wine;
 
 /// Rounds of start and stop for each image.
-const ROUNDS: u32 = 2;
+const ROUNDS: u32 = 50;
 
 /// The first line of the receipt that a driver leaves, as it stands in the log.
 const COMPLETE: &str = "postern: receipt: complete";
@@ -27,7 +28,10 @@ pub fn test(root: &Path) -> Result<()> {
 
     say("building the images, and what they meet under Wine");
     let images = Driver::all(root).iter().map(Driver::build).collect::<Result<Vec<_>>>()?;
-    let built = programs::build(root, &["postern-wine-kernel", "postern-wine-fwpuclnt", "postern-wine-scenario"])?;
+    let built = programs::build(
+        root,
+        &["postern-wine-kernel", "postern-wine-fwpuclnt", "postern-wine-scenario", "postern-cli"],
+    )?;
     // Names of which `fwpkclnt.sys` has the functions.
     let forwarders = ["ndis", "wdfldr"].map(|name| {
         let (definition, image) = (root.join(format!("lab/wine/{name}.def")), built.join(format!("{name}.sys")));
@@ -40,23 +44,32 @@ pub fn test(root: &Path) -> Result<()> {
         &["-O1", "-Wall", "-Wextra", "-Werror", "-lfwpuclnt"],
     )?;
 
+    let prefix = || -> Result<PathBuf> {
+        let prefix = wine.fresh_prefix()?;
+        let (drive, system) = (prefix.join("drive_c"), prefix.join("drive_c/windows/system32"));
+        copy(&built.join("fwpkclnt.dll"), &system.join("drivers/fwpkclnt.sys"))?;
+        for image in forwarders.iter().chain(&images) {
+            copy_into(image, &system.join("drivers"))?;
+        }
+        copy_into(&built.join("fwpuclnt.dll"), &system)?;
+        for program in [&built.join("scenario.exe"), &built.join("postern.exe"), &marshalling] {
+            copy_into(program, &drive)?;
+        }
+        Ok(prefix)
+    };
     for image in &images {
         let name = image.file_name().context("an image has a name")?.to_string_lossy().into_owned();
-        say(&format!("{name}: a fresh prefix"));
-        let prefix = wine.fresh_prefix()?;
-        let drivers = prefix.join("drive_c/windows/system32/drivers");
-        copy(&built.join("fwpkclnt.dll"), &drivers.join("fwpkclnt.sys"))?;
-        for forwarder in &forwarders {
-            copy(forwarder, &drivers.join(forwarder.file_name().context("an image has a name")?))?;
-        }
-        copy(image, &drivers.join(&name))?;
-        copy(&built.join("fwpuclnt.dll"), &prefix.join("drive_c/windows/system32/fwpuclnt.dll"))?;
-        copy(&built.join("scenario.exe"), &prefix.join("drive_c/scenario.exe"))?;
-        copy(&marshalling, &prefix.join("drive_c/marshalling.exe"))?;
-
-        say(&format!("{name}: start, use and stop, {ROUNDS} rounds"));
+        say(&format!("{name}, in a fresh prefix: start, use and stop, {ROUNDS} rounds"));
+        prefix()?;
         scenario(&wine, root, &name)?;
     }
+
+    say("postern.exe in a fresh prefix, and the same commands in the lab");
+    let said_under_wine = script::under_wine(&wine, &prefix()?)?;
+    cargo(root, &["build", "--package", "postern-cli"])?;
+    let said_in_lab = script::in_lab(root, &root.join("target/debug/postern"))?;
+    let lines = script::compare(&said_in_lab, &said_under_wine)?;
+    println!("postern.exe says what postern says in the lab: {lines} lines");
     Ok(())
 }
 
@@ -99,6 +112,10 @@ fn scenario(wine: &Wine, root: &Path, image: &str) -> Result<()> {
     }
     println!("{image}: {stays} stays, as many complete receipts");
     Ok(())
+}
+
+fn copy_into(file: &Path, folder: &Path) -> Result<()> {
+    copy(file, &folder.join(file.file_name().context("a file has a name")?))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

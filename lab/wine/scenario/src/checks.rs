@@ -27,12 +27,19 @@ struct Bench {
 
 type Check = fn(&mut Bench) -> Result<()>;
 
+const WAITING: &str = "a request that waits can be cancelled";
+
+/// Why a check cannot be made with an image.
+fn left_out(check: &str, service: &str) -> Option<&'static str> {
+    (check == WAITING && service == "postern_wdm").then_some("Wine's IoCsqInsertIrp and IoCsqRemoveNextIrp are stubs")
+}
+
 const CHECKS: [(&str, Check); 9] = [
     ("a C program reads what it has written", marshalling),
     ("a start registers all callouts, and a stop leaves nothing behind", starts_and_stops),
     ("a filter that names a callout of ours decides", filters_decide),
     ("two clients at once are answered", two_clients),
-    ("a request that waits can be cancelled", cancelled_requests),
+    (WAITING, cancelled_requests),
     ("start, and stop while traffic flows, again and again", rounds),
     ("a stop with an open handle", stop_with_open_handle),
     // From here on Wine keeps the image in memory.
@@ -48,11 +55,18 @@ pub fn run(image: &str, rounds: u32) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut failed = 0;
+    let (mut passed, mut failed) = (0, 0);
     for (name, check) in CHECKS {
+        if let Some(reason) = left_out(name, &bench.service.0) {
+            println!("left out: {name}: {reason}");
+            continue;
+        }
         let begun = Instant::now();
         match check(&mut bench) {
-            Ok(()) => println!("ok: {name} ({:.1} s)", begun.elapsed().as_secs_f32()),
+            Ok(()) => {
+                passed += 1;
+                println!("ok: {name} ({:.1} s)", begun.elapsed().as_secs_f32());
+            }
             Err(error) => {
                 failed += 1;
                 println!("FAILED: {name}: {error:#}");
@@ -64,7 +78,7 @@ pub fn run(image: &str, rounds: u32) -> ExitCode {
         }
     }
     println!("stays: {}", bench.stays);
-    println!("{} passed, {failed} failed", CHECKS.len() - failed);
+    println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
