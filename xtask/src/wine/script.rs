@@ -44,6 +44,8 @@ pub fn in_lab(root: &Path, postern: &Path) -> Result<String> {
             .with_context(|| format!("cannot run {}", postern.display()))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
+    // One of a run that was ended early.
+    run("lab stop")?;
     run("lab start")?;
     run("driver load")?;
     let said = SCRIPT.iter().map(|line| Ok(format!("{MARK} {line}\n{}", run(line)?))).collect::<Result<String>>();
