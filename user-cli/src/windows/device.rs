@@ -41,7 +41,7 @@ impl Handle {
     /// Opens a device.
     pub fn open(_: &Address, device: &str, _command: &str) -> Result<Handle, DeviceError> {
         let opened = OpenOptions::new().read(true).write(true).custom_flags(FILE_FLAG_OVERLAPPED).open(device);
-        let device = opened.map_err(|error| refused(&error))?;
+        let device = opened.map_err(|error| not_opened(&error))?;
         let cancelled = Event::new().map_err(|error| Failure::new(format!("cannot make an event: {error}")))?;
         Ok(Handle { device, cancelled: Arc::new(cancelled) })
     }
@@ -103,7 +103,7 @@ impl Handle {
         if sent == 0 {
             let error = io::Error::last_os_error();
             if error.raw_os_error() != Some(ERROR_IO_PENDING as i32) {
-                return Err(refused(&error));
+                return Err(failed(&error));
             }
             if let Some(cancelled) = cancelled {
                 let events = [ended.0.as_raw_handle(), cancelled.0.as_raw_handle()];
@@ -120,7 +120,7 @@ impl Handle {
         if unsafe { GetOverlappedResult(device, &overlapped, &mut length, 1) } == 0 {
             let error = io::Error::last_os_error();
             let aborted = error.raw_os_error() == Some(ERROR_OPERATION_ABORTED as i32);
-            return if aborted && cancelled.is_some_and(Event::is_set) { Ok(None) } else { Err(refused(&error)) };
+            return if aborted && cancelled.is_some_and(Event::is_set) { Ok(None) } else { Err(failed(&error)) };
         }
         output.truncate(length as usize);
         Ok(Some(output))
@@ -152,15 +152,27 @@ impl Event {
     }
 }
 
-/// The `NTSTATUS` values that commands tell apart, as the system translates them for programs.
-fn refused(error: &io::Error) -> DeviceError {
+/// Why a device was not opened, or a request failed.
+fn refused(error: &io::Error, other: impl FnOnce(u32) -> Failure) -> DeviceError {
     let code = error.raw_os_error().unwrap_or_default() as u32;
+    // The `NTSTATUS` values that commands tell apart, as the system translates them for programs.
     match code {
         ERROR_FILE_NOT_FOUND => DeviceError::Status(status::OBJECT_NAME_NOT_FOUND),
         ERROR_NO_SUCH_DEVICE => DeviceError::Status(status::NO_SUCH_DEVICE),
         ERROR_NOT_FOUND => DeviceError::Status(status::NOT_FOUND),
         ERROR_OPERATION_ABORTED => DeviceError::Status(status::CANCELLED),
         ERROR_NOT_ENOUGH_QUOTA => DeviceError::Status(status::QUOTA_EXCEEDED),
-        _ => DeviceError::Failed(at_device(error::failure("it was refused", code))),
+        code => DeviceError::Failed(at_device(other(code))),
     }
+}
+
+fn not_opened(error: &io::Error) -> DeviceError {
+    refused(error, |code| error::failure("it cannot be opened", code))
+}
+
+fn failed(error: &io::Error) -> DeviceError {
+    refused(error, |_| {
+        Failure::new(format!("the request failed: {error}"))
+            .help("`postern driver status` tells whether the driver is still there")
+    })
 }
