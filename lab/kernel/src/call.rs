@@ -184,7 +184,7 @@ pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
     arguments: A,
 ) -> Exit {
     let page = thread::page();
-    schedule::entering(page, context.what);
+    let begins_at = schedule::entering(page, context.what, function);
     if page.stopped() {
         return Exit::Stopped;
     }
@@ -205,7 +205,7 @@ pub(crate) unsafe fn invoke<const BALANCED: bool, A: Arguments>(
     page.irql.set(irql);
     page.set_innermost(&raw mut frame);
     // SAFETY: the caller vouches for function and arguments; the frame and the slots outlive the call.
-    let exit = unsafe { postern_lab_invoke(&raw mut frame, function, slots.as_ptr(), u32::from(A::COUNT > 4)) };
+    let exit = unsafe { postern_lab_invoke(&raw mut frame, begins_at, slots.as_ptr(), u32::from(A::COUNT > 4)) };
     page.set_innermost(frame.previous);
     if exit.left_by != 0 {
         return left(page, &frame, context, exit.left_by);

@@ -21,7 +21,7 @@
 //! It takes pointers as [`crate::ptr::Ptr`], reads all of the driver's memory before it takes a lock of the
 //! lab, and holds no lock when it calls into an image or reports a bug check.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use crate::schedule::postern_lab_scheduled_import;
@@ -99,6 +99,8 @@ pub(crate) struct Exports {
     /// By lower-case module and name.
     by_name: HashMap<(String, &'static str), u64>,
     names: Vec<&'static str>,
+    /// Functions that are handed out as they are.
+    bare: HashSet<u64>,
 }
 
 impl Exports {
@@ -114,6 +116,11 @@ impl Exports {
 
     pub fn has_function(&self, name: &str) -> bool {
         self.names.contains(&name)
+    }
+
+    /// Whether a function begins at an address that is handed out as it is.
+    pub fn is_bare(&self, address: u64) -> bool {
+        self.bare.contains(&address)
     }
 
     pub fn knows_module(&self, module: &str) -> bool {
@@ -139,7 +146,7 @@ impl Exports {
         assert!(stubs != libc::MAP_FAILED, "no memory for the import stubs");
         // SAFETY: the mapping just made, which nothing else knows yet.
         let code = unsafe { core::slice::from_raw_parts_mut(stubs.cast::<u8>(), size) };
-        let mut exports = Exports { by_name: HashMap::new(), names: Vec::new() };
+        let mut exports = Exports { by_name: HashMap::new(), names: Vec::new(), bare: HashSet::new() };
         for module in modules {
             for export in module.tables.iter().flat_map(|table| table.iter()) {
                 let number = exports.names.len();
@@ -151,6 +158,9 @@ impl Exports {
                 } else {
                     export.address as u64
                 };
+                if export.form == Form::Bare {
+                    exports.bare.insert(address);
+                }
                 exports.by_name.insert((module.name.to_string(), export.name), address);
             }
         }

@@ -11,6 +11,7 @@ use std::sync::Once;
 use crate::call::{CallContext, LEAVE_STOPPED, postern_lab_recover};
 use crate::image::{self, State};
 use crate::inside;
+use crate::preempt;
 use crate::report::{Finding, Kind, Place};
 use crate::shared_data;
 use crate::thread::{self, ThreadPage};
@@ -56,6 +57,7 @@ pub(crate) fn install() {
     ONCE.call_once(|| {
         shared_data::prepare();
         inside::install();
+        preempt::install();
         for signal in SIGNALS {
             // SAFETY: all-zero is a valid `sigaction`.
             let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
@@ -125,6 +127,11 @@ fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t
         return false;
     }
     let registers = &mut context.uc_mcontext.gregs;
+    if signal == libc::SIGTRAP && info.si_code == preempt::TRAP_TRACE {
+        preempt::trapped(page, registers);
+        leave_if_it_must(page, registers);
+        return true;
+    }
     let rip = registers[libc::REG_RIP as usize] as u64;
     let rsp = registers[libc::REG_RSP as usize] as u64;
     // SAFETY: all of these signals carry an address.
@@ -150,10 +157,26 @@ fn take_over(signal: i32, info: &libc::siginfo_t, context: &mut libc::ucontext_t
     let on_stack = rsp < frame_rsp && rsp.is_multiple_of(8);
     // SAFETY: between the fault's stack pointer and the frame's is this thread's own stack.
     fault.top = if on_stack && fault.depth < MOST_DEPTH { unsafe { (rsp as *const u64).read() } } else { 0 };
-    registers[libc::REG_RDI as usize] = frame_rsp as i64;
-    registers[libc::REG_RSI as usize] = LEAVE_STOPPED as i64;
-    registers[libc::REG_RIP as usize] = postern_lab_recover as *const () as i64;
+    leave(page, registers, LEAVE_STOPPED);
     true
+}
+
+/// Has a thread that was interrupted in an image leave it, if it may not go on there.
+pub(crate) fn leave_if_it_must(page: &ThreadPage, registers: &mut [i64; 23]) {
+    if page.must_leave() {
+        leave(page, registers, page.why_leave());
+    }
+}
+
+/// As [`crate::report::leave`], from a signal handler.
+fn leave(page: &ThreadPage, registers: &mut [i64; 23], why: u64) {
+    // SAFETY: the frame is of a call in progress.
+    let rsp = unsafe { (*page.innermost()).rsp };
+    registers[libc::REG_RDI as usize] = rsp as i64;
+    registers[libc::REG_RSI as usize] = why as i64;
+    registers[libc::REG_RIP as usize] = postern_lab_recover as *const () as i64;
+    registers[libc::REG_EFL as usize] &= !preempt::TRAP_FLAG;
+    page.stop.set(None);
 }
 
 /// `REG_*` of each register number in an instruction's encoding.

@@ -92,7 +92,10 @@ extern "C" fn on_signal(_signal: i32, _info: *mut libc::siginfo_t, context: *mut
     // SAFETY: written by this thread alone, and read by others after `written`.
     let seen = unsafe { &mut *page.sighting.what.get() };
     write_down(page, seen);
-    seen.rip = context.uc_mcontext.gregs[libc::REG_RIP as usize] as u64;
+    seen.rip = match page.stopped_at.get() {
+        0 => context.uc_mcontext.gregs[libc::REG_RIP as usize] as u64,
+        at => at,
+    };
     page.sighting.written.store(true, Ordering::Release);
 }
 

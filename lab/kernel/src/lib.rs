@@ -21,6 +21,7 @@ mod lab;
 mod ndis;
 mod nt;
 mod ntos;
+mod preempt;
 mod ptr;
 mod report;
 mod schedule;

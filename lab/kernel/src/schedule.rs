@@ -1,33 +1,40 @@
 //! Deterministic schedules: one thread of a lab runs at a time, and a seed decides which.
 //!
 //! Threads of a lab that was started by [`Schedule::new`] pass a baton. Whoever has it runs until a *scheduling point*: the entry of an
-//! import, its return, the entry of a function of an image, and its return. There the pseudo-random generator says who has the baton
-//! next. A thread that has to wait gives the baton away, and is asked again when what it waits for may have come. Time passes only by
+//! import, its return, the entry of a function of an image, its return, and any instruction of an image that the seed has chosen (see
+//! [`crate::preempt`]). There the pseudo-random generator says who has the baton next. A thread that has to wait gives the baton away, and is asked again when what it waits for may have come. Time passes only by
 //! a fixed step at each point, and when nobody can run: then it leaps to the next moment that somebody waits for. So the same seed
 //! gives the same sequence of calls by thread, and a violation that a seed has shown, it shows again.
 //!
 //! How a schedule chooses derives from its seed as well (see [`Plan`]): at random, with more or less frequent changes; by priorities that
 //! change at few points (after "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs", ASPLOS 2010); and both with
 //! threads *held* at a point for as long as anybody else can do anything. A thread that is held while its driver unloads, and lets it,
-//! is one that the driver does not wait for.
+//! is one that the driver does not wait for. Most schedules hold at instructions: a driver that looks at a flag and then counts itself,
+//! or counts itself out and then goes on, is wrong between two calls into the kernel.
+//!
+//! Loops of an image that wait without a call into the kernel give the baton away when they have taken too much of the processor's time;
+//! how often they went round does not matter for what follows.
 //!
 //! What is not under control: threads that do not belong to the schedule, so that everything is to be done by threads that
-//! [`Schedule::spawn`] made; and code that runs on between two points. Loops that wait without any call into the kernel never end.
+//! [`Schedule::spawn`] made; and what a processor sees of another's stores, because each thread sees all that was done before it.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::call::Frame;
 use crate::clock::Clock;
 use crate::condition::Until;
 use crate::export;
+use crate::image;
 use crate::kernel::{Config, Kernel};
 use crate::lab::Lab;
+use crate::preempt::{self, Mark, Stop};
 use crate::report::{Kind, Violation};
 use crate::thread::{self, ThreadPage};
 
@@ -41,9 +48,11 @@ const MOST_POINTS: u64 = 2_000_000;
 const MOST_IN_A_ROW: u32 = 2000;
 /// How long a thread may have the baton without coming to a scheduling point, by the machine's clock.
 const STUCK: Duration = Duration::from_secs(20);
+/// How much of a processor's time a thread may take without coming to one; if it is in an image then, it is taken to wait in a loop.
+const SPIN: Duration = Duration::from_millis(50);
 
 /// Where a thread was when it could have been stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Point {
     /// A scenario's thread or a thread of the lab begins.
     Start,
@@ -57,18 +66,26 @@ enum Point {
     Enter(&'static str),
     /// A function of an image has returned.
     Leave(&'static str),
+    /// An instruction of an image is about to be executed, which has this place.
+    Instruction(Arc<str>),
 }
 
 impl Point {
-    fn name(self) -> &'static str {
+    fn name(&self) -> &str {
         match self {
             Point::Start => "",
-            Point::Import(number) | Point::Return(number) => export::name(number),
+            Point::Import(number) | Point::Return(number) => export::name(*number),
             Point::Act(what) | Point::Enter(what) | Point::Leave(what) => what,
+            Point::Instruction(place) => place,
         }
     }
 
-    fn verb(self) -> &'static str {
+    /// Whether its name falls into this one of 16 classes.
+    fn is_of(&self, class: Option<u64>) -> bool {
+        class.is_none_or(|class| hash(HASH, self.name().as_bytes()) % 16 == class)
+    }
+
+    fn verb(&self) -> &'static str {
         match self {
             Point::Start => "begins",
             Point::Act(_) => "begins",
@@ -76,6 +93,7 @@ impl Point {
             Point::Return(_) => "returns from",
             Point::Enter(_) => "enters",
             Point::Leave(_) => "leaves",
+            Point::Instruction(_) => "stops at",
         }
     }
 }
@@ -85,15 +103,16 @@ impl Point {
 pub struct Step {
     /// The thread's name.
     pub thread: Arc<str>,
-    /// What it did: `begins`, `calls`, `returns from`, `enters`, `leaves`.
+    /// What it did: `begins`, `calls`, `returns from`, `enters`, `leaves`, `stops at`.
     pub does: &'static str,
-    /// An action of the scenario, an import, or the kind of an image's function, as in [`crate::Violation::doing`].
-    pub function: &'static str,
+    /// An action of the scenario, an import, or the kind of an image's function, as in [`crate::Violation::doing`]; for `stops at` the
+    /// place of an instruction.
+    pub what: String,
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.thread, self.does, self.function)
+        write!(f, "{} {} {}", self.thread, self.does, self.what)
     }
 }
 
@@ -110,6 +129,12 @@ impl Random {
 
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
+    }
+
+    /// Below one of the first so many powers of two: each magnitude is as likely as another.
+    fn below_power(&mut self, powers: u64) -> u64 {
+        let power = 1 << self.below(powers);
+        self.below(power)
     }
 
     fn one_in(&mut self, bound: u64) -> bool {
@@ -139,12 +164,18 @@ enum Choice {
     Priorities(Vec<u64>),
 }
 
+/// Where threads are held.
+enum Places {
+    /// At one point of so many. Only points whose function's name falls into this one of 16 classes count, if there is one.
+    Points { one_in: u64, class: Option<u64> },
+    /// At an instruction of the image, in one stretch of so many; the more often such a stretch has been begun, the more seldom. The
+    /// thread that unloads stands still there for at most so many points.
+    Instructions { one_in: u64, longest: u64 },
+}
+
 /// Which threads are held.
 struct Hold {
-    /// One point of so many is one where a thread is held.
-    one_in: u64,
-    /// Only points whose function's name falls into this one of 16 classes count.
-    class: Option<u64>,
+    at: Places,
     /// How many threads at once.
     most: usize,
     /// How often time may leap while somebody is held.
@@ -170,15 +201,19 @@ impl Plan {
             changes.sort_unstable();
             Choice::Priorities(changes)
         };
-        let hold = (!random.one_in(3)).then(|| {
-            let class = random.one_in(2).then(|| random.below(16));
-            Hold {
-                one_in: if class.is_some() { 1 << random.below(5) } else { 8 << random.below(6) },
-                class,
-                most: 1 + random.below(3) as usize,
-                leaps: random.below(24),
+        let most = 1 + random.below(3) as usize;
+        let hold = match random.below(6) {
+            0 => None,
+            1 => {
+                let class = random.one_in(2).then(|| random.below(16));
+                let one_in = if class.is_some() { 1 << random.below(5) } else { 8 << random.below(6) };
+                Some(Hold { at: Places::Points { one_in, class }, most, leaps: random.below(24) })
             }
-        });
+            _ => {
+                let (one_in, longest) = (1 << random.below(4), 4 << random.below(7));
+                Some(Hold { at: Places::Instructions { one_in, longest }, most, leaps: 4 << random.below(6) })
+            }
+        };
         let stall = random.one_in(2).then(|| Stall { one_in: 2 << random.below(4), longest: 4 << random.below(5) });
         let haste = random.one_in(3).then(|| 16 << random.below(6));
         Plan { choice, hold, stall, haste }
@@ -212,6 +247,7 @@ struct Seat {
     priority: u64,
     turn: Arc<AtomicBool>,
     thread: Option<Thread>,
+    id: Option<libc::pthread_t>,
     page: *const ThreadPage,
 }
 
@@ -231,6 +267,8 @@ struct State {
     /// Since then everybody has been told to look again, for what was done outside of images and imports.
     last_look: bool,
     trace: Vec<(u32, Point)>,
+    /// How often a stretch of an image has begun at such a point.
+    begun: HashMap<Point, u64>,
     unloading: Option<usize>,
     leaps_left: u64,
     /// A thread that alone goes on until so many points have been passed.
@@ -272,6 +310,7 @@ impl Baton {
                 steps: 0,
                 last_look: false,
                 trace: Vec::new(),
+                begun: HashMap::new(),
                 unloading: None,
                 leaps_left,
                 alone: None,
@@ -316,26 +355,29 @@ impl Baton {
             priority,
             turn: Arc::default(),
             thread: None,
+            id: None,
             page: core::ptr::null(),
         });
         Some(Place { baton: self.clone(), number })
     }
 
-    /// A point at which another thread may go on instead of this one.
-    fn point(&self, me: usize, point: Point) {
+    /// A point at which another thread may go on instead of this one. Returns where the image is stopped next, if it is what goes on.
+    fn point(&self, me: usize, point: Point) -> Option<Stop> {
         let mut state = self.state();
         if self.is_over() {
-            return;
+            return None;
         }
         state.points += 1;
         state.step();
-        state.trace.push((me as u32, point));
+        state.trace.push((me as u32, point.clone()));
         self.clock.advance(STEP);
         if state.points == MOST_POINTS {
             self.hang(&mut state, "it does not come to an end");
         }
-        state.disturb(me, point, &self.clock);
+        let stop = state.stop(me, &point);
+        state.disturb(me, &point, &self.clock);
         self.pass_on(state, me);
+        stop
     }
 
     /// Gives the baton away until `ready` or until a time.
@@ -487,8 +529,42 @@ impl State {
         self.last_look = false;
     }
 
+    /// Gives a thread a lower priority than any other has.
+    fn lower(&mut self, me: usize) {
+        self.lowest -= 1;
+        self.seats[me].priority = self.lowest;
+    }
+
+    /// Where the thread is to be stopped in the image that it goes on to from a point.
+    fn stop(&mut self, me: usize, point: &Point) -> Option<Stop> {
+        let Hold { at: Places::Instructions { one_in, .. }, most, .. } = self.plan.hold.as_ref()? else { return None };
+        let one_in = match point {
+            Point::Enter(_) | Point::Instruction(_) => *one_in,
+            Point::Return(_) => 4 * one_in,
+            _ => return None,
+        };
+        let may_be = self.unloading == Some(me) || self.held() < *most;
+        let begun = self.begun.entry(point.clone()).or_insert(0);
+        *begun += 1;
+        if !may_be || !self.random.one_in(one_in * *begun) {
+            return None;
+        }
+        // Next to where it touches what others touch; or anywhere, sooner rather than later.
+        let mark = match self.random.below(8) {
+            0 => return Some(Stop::after(1 + self.random.below_power(8) as u32)),
+            1 => Mark::Variable,
+            _ => Mark::Atomic,
+        };
+        let marks = 1 + self.random.below_power(3) as u32;
+        Some(Stop::near(mark, marks, self.random.below_power(3) as u32))
+    }
+
+    fn held(&self) -> usize {
+        self.seats.iter().filter(|seat| matches!(seat.status, Status::Held)).count()
+    }
+
     /// What the plan does to the thread that has the baton, besides choosing the next.
-    fn disturb(&mut self, me: usize, point: Point, clock: &Clock) {
+    fn disturb(&mut self, me: usize, point: &Point, clock: &Clock) {
         if let Some(one_in) = self.plan.haste
             && self.random.one_in(one_in)
             && let Some((at, false)) = self.next_deadline()
@@ -502,23 +578,26 @@ impl State {
                 changed = true;
             }
             if changed {
-                self.lowest -= 1;
-                self.seats[me].priority = self.lowest;
+                self.lower(me);
             }
         }
         if let Some(stall) = &self.plan.stall {
             let one_in = if self.unloading == Some(me) { stall.one_in } else { 16 * stall.one_in };
             let alone = self.alone.is_some_and(|(seat, until)| seat == me && self.points < until);
-            if !alone && self.random.one_in(one_in) {
+            if !alone && !matches!(point, Point::Instruction(_)) && self.random.one_in(one_in) {
                 self.seats[me].status = Status::Stalled(self.points + 1 + self.random.below(stall.longest));
                 return;
             }
         }
         let Some(hold) = &self.plan.hold else { return };
-        let counts = hold.class.is_none_or(|class| hash(HASH, point.name().as_bytes()) % 16 == class);
-        let held = self.seats.iter().filter(|seat| matches!(seat.status, Status::Held)).count();
-        if counts && self.unloading != Some(me) && held < hold.most && self.random.one_in(hold.one_in) {
+        let is_place = match hold.at {
+            Places::Points { one_in, class } => point.is_of(class) && self.random.one_in(one_in),
+            Places::Instructions { .. } => matches!(point, Point::Instruction(_)),
+        };
+        if is_place && self.unloading != Some(me) && self.held() < hold.most {
             self.seats[me].status = Status::Held;
+        } else if let (Places::Instructions { longest, .. }, Point::Instruction(_)) = (&hold.at, point) {
+            self.seats[me].status = Status::Stalled(self.points + 1 + self.random.below(*longest));
         }
     }
 
@@ -569,6 +648,11 @@ impl State {
         }
     }
 
+    /// The thread that has the baton, once it has entered the lab.
+    fn running(&self) -> Option<libc::pthread_t> {
+        self.seats.get(self.turn)?.id
+    }
+
     fn give_to(&mut self, next: usize) {
         self.turn = next;
         let seat = &self.seats[next];
@@ -600,7 +684,11 @@ impl Place {
             let page = thread::page();
             page.baton.set(Arc::as_ptr(&self.baton));
             page.seat.set(self.number);
-            self.baton.state().seats[self.number].page = core::ptr::from_ref(page);
+            let mut state = self.baton.state();
+            state.seats[self.number].page = core::ptr::from_ref(page);
+            // SAFETY: takes nothing, and cannot fail.
+            state.seats[self.number].id = Some(unsafe { libc::pthread_self() });
+            drop(state);
             self.baton.point(self.number, Point::Start);
             let result = catch_unwind(AssertUnwindSafe(body));
             page.baton.set(core::ptr::null());
@@ -626,6 +714,7 @@ impl Place {
         state.step();
         state.seats[self.number].status = Status::Ended;
         state.seats[self.number].page = core::ptr::null();
+        state.seats[self.number].id = None;
         match self.baton.choose(&mut state) {
             Some(next) => state.give_to(next),
             None => self.baton.finish(&mut state),
@@ -687,7 +776,7 @@ pub(crate) fn acted() {
 }
 
 /// Lets others run until a time. False: this thread is under no schedule.
-pub(crate) fn sleep(time: Duration, until: impl FnOnce(std::time::Instant) -> Until) -> bool {
+pub(crate) fn sleep(time: Duration, until: impl FnOnce(Instant) -> Until) -> bool {
     let Some((baton, me)) = mine() else { return false };
     let end = baton.clock.now() + time;
     let until = until(end);
@@ -698,18 +787,39 @@ pub(crate) fn sleep(time: Duration, until: impl FnOnce(std::time::Instant) -> Un
 }
 
 #[cold]
-fn at(point: Point) {
-    if let Some((baton, me)) = mine() {
-        baton.point(me, point);
-    }
+fn at(point: Point) -> Option<Stop> {
+    let (baton, me) = mine()?;
+    baton.point(me, point)
 }
 
-/// A function of an image is about to be called. Inlined, so that without a schedule it costs a comparison.
+/// A function of an image is about to be called. Returns what to call for it. Inlined, so that without a schedule it costs a comparison.
 #[inline]
-pub(crate) fn entering(page: &ThreadPage, what: &'static str) {
-    if !page.baton.get().is_null() {
-        at(Point::Enter(what));
+pub(crate) fn entering(page: &ThreadPage, what: &'static str, function: *const ()) -> *const () {
+    if page.baton.get().is_null() {
+        return function;
     }
+    preempt::begin(page, function as u64, at(Point::Enter(what))) as *const ()
+}
+
+/// The thread was stopped before the instruction of an image at `rip`. Returns where it is stopped next, if it is.
+pub(crate) fn stopped(page: &ThreadPage, rip: u64) -> Option<Stop> {
+    let place = image::place(rip)?;
+    page.stopped_at.set(rip);
+    let next = at(Point::Instruction(place.to_string().into()));
+    page.stopped_at.set(0);
+    next
+}
+
+/// The thread waits for others, in a loop of an image without a call into the kernel, at `rip`.
+pub(crate) fn spins(page: &ThreadPage, rip: u64) {
+    let Some((baton, me)) = mine() else { return };
+    let mut state = baton.state();
+    state.lower(me);
+    let before = state.steps;
+    drop(state);
+    page.stopped_at.set(rip);
+    baton.wait(me, "what a loop of the image looks at", Until::Notified, true, &|steps| steps != before);
+    page.stopped_at.set(0);
 }
 
 /// A function of an image has returned.
@@ -808,13 +918,14 @@ extern "win64" fn before_import(return_slot: *mut u64) {
 /// Returns the address at which the image goes on.
 extern "win64" fn after_import() -> u64 {
     let page = thread::page();
-    at(Point::Return(page.import.get()));
+    let stop = at(Point::Return(page.import.get()));
     if page.must_leave() {
         thread::leave_for_good();
     }
     let frame: *const Frame = page.innermost();
     // SAFETY: the frame of the call in progress: an import returns to the call that it was called in.
-    unsafe { (*frame).returns_to }
+    let returns_to = unsafe { (*frame).returns_to };
+    preempt::begin(page, returns_to, stop)
 }
 
 type Body = Box<dyn FnOnce() + Send>;
@@ -885,12 +996,10 @@ impl Schedule {
             Some(first) => state.give_to(first),
             None => baton.finish(&mut state),
         }
-        let mut points = state.points;
+        let mut watched = Watched::new(&state);
         while !baton.is_over() {
-            let waited = baton.ended.wait_timeout(state, STUCK).unwrap_or_else(PoisonError::into_inner);
-            state = waited.0;
-            if waited.1.timed_out() && !baton.is_over() && core::mem::replace(&mut points, state.points) == state.points
-            {
+            state = baton.ended.wait_timeout(state, SPIN).unwrap_or_else(PoisonError::into_inner).0;
+            if !baton.is_over() && !watched.goes_on(&state) {
                 let name = state.seats[state.turn].name.clone();
                 panic!("under the schedule of seed {}, {name} loops, or waits outside of the lab", state.seed);
             }
@@ -911,6 +1020,36 @@ impl Schedule {
     }
 }
 
+/// The thread that has the baton, watched from outside of the schedule.
+struct Watched {
+    turn: usize,
+    points: u64,
+    since: Instant,
+    /// The processor time that it had taken when it was last told to give the baton away, or came to a point.
+    taken: Duration,
+}
+
+impl Watched {
+    fn new(state: &State) -> Watched {
+        let taken = state.running().map_or(Duration::ZERO, preempt::processor_time);
+        Watched { turn: state.turn, points: state.points, since: Instant::now(), taken }
+    }
+
+    /// False if the thread has not come to a scheduling point for too long.
+    fn goes_on(&mut self, state: &State) -> bool {
+        if (self.turn, self.points) != (state.turn, state.points) {
+            *self = Watched::new(state);
+        } else if let Some(thread) = state.running() {
+            let taken = preempt::processor_time(thread);
+            if taken.saturating_sub(self.taken) >= SPIN {
+                self.taken = taken;
+                preempt::interrupt(thread);
+            }
+        }
+        self.since.elapsed() < STUCK
+    }
+}
+
 /// What happened under a schedule.
 pub struct Run {
     seed: u64,
@@ -925,10 +1064,10 @@ impl Run {
 
     /// Every scheduling point in the order in which the threads went past.
     pub fn trace(&self) -> Vec<Step> {
-        let step = |&(thread, point): &(u32, Point)| Step {
-            thread: self.names[thread as usize].clone(),
+        let step = |(thread, point): &(u32, Point)| Step {
+            thread: self.names[*thread as usize].clone(),
             does: point.verb(),
-            function: point.name(),
+            what: point.name().to_string(),
         };
         self.trace.iter().map(step).collect()
     }

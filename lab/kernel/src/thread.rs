@@ -17,6 +17,7 @@ use crate::fault;
 use crate::inside::{Known, Sighting};
 use crate::kernel::{Kernel, lock};
 use crate::nt::PASSIVE_LEVEL;
+use crate::preempt::Stop;
 use crate::ptr::Ptr;
 use crate::report;
 use crate::schedule::{self, Baton};
@@ -57,6 +58,11 @@ pub(crate) struct ThreadPage {
     /// What the threads of a schedule pass on, if this is one of them, and which it is.
     pub baton: Cell<*const Baton>,
     pub seat: Cell<usize>,
+    /// Where the stretch of an image is stopped that is executed in single steps, if one is (see `preempt.rs`), and where it begins.
+    pub stop: Cell<Option<Stop>>,
+    pub goes_on_at: Cell<u64>,
+    /// The instruction of an image that this thread is stopped before; 0: none.
+    pub stopped_at: Cell<u64>,
     pub spin_locks: Cell<u32>,
     /// Critical and guarded regions entered and not left.
     pub critical_regions: Cell<i32>,
@@ -73,6 +79,7 @@ pub(crate) struct ThreadPage {
 
 pub(crate) const PAGE_CALLER: usize = offset_of!(ThreadPage, caller);
 pub(crate) const PAGE_BATON: usize = offset_of!(ThreadPage, baton);
+pub(crate) const PAGE_GOES_ON_AT: usize = offset_of!(ThreadPage, goes_on_at);
 pub(crate) const PAGE_IMPORT: usize = offset_of!(ThreadPage, import);
 const _: () = {
     assert!(offset_of!(ThreadPage, self_pointer) == 0x18);
@@ -117,6 +124,11 @@ impl ThreadPage {
     /// Whether this thread may not go back into the image that it came from.
     pub fn must_leave(&self) -> bool {
         !self.innermost().is_null() && (self.stopped() || self.doomed())
+    }
+
+    /// How such a thread leaves.
+    pub fn why_leave(&self) -> u64 {
+        if self.stopped() { call::LEAVE_STOPPED } else { call::LEAVE_THREAD }
     }
 
     /// What the thread is doing, innermost first.
@@ -198,6 +210,9 @@ impl Registration {
             import: Cell::new(0),
             baton: Cell::new(core::ptr::null()),
             seat: Cell::new(0),
+            stop: Cell::new(None),
+            goes_on_at: Cell::new(0),
+            stopped_at: Cell::new(0),
             spin_locks: Cell::new(0),
             critical_regions: Cell::new(0),
             innermost: AtomicPtr::new(core::ptr::null_mut()),
@@ -316,8 +331,7 @@ pub(crate) fn as_driver_thread<R>(object: u64, doomed: &AtomicBool, body: impl F
 
 /// Ends the call into an image that this thread is in; see [`ThreadPage::must_leave`].
 pub(crate) fn leave_for_good() -> ! {
-    let why = if page().stopped() { call::LEAVE_STOPPED } else { call::LEAVE_THREAD };
-    report::leave(why)
+    report::leave(page().why_leave())
 }
 
 /// The kernel that this thread has entered.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use postern_engine::layers;
 use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Weight};
-use postern_lab::{Config, Connection, Kind, Lab, Run, Schedule, Violation};
+use postern_lab::{Config, Connection, Kind, Lab, Run, Schedule, Step, Violation};
 use uuid::Uuid;
 
 use drivers::timed;
@@ -126,15 +126,19 @@ fn a_driver_that_waits_for_everything_is_clean_under_every_schedule() {
 #[test]
 fn the_same_seed_gives_the_same_calls_in_the_same_order() {
     let mut hashes = std::collections::BTreeSet::new();
+    let mut stopped = 0;
     for seed in 0..40 {
         let (first, _) = scenario("timed", seed);
         let (second, _) = scenario("timed", seed);
         assert_eq!(first.trace(), second.trace());
         assert!(first.trace().len() > 50);
+        let at_instruction = |step: &Step| step.does == "stops at" && step.what.starts_with("timed+0x");
+        stopped += usize::from(first.trace().iter().any(at_instruction));
         hashes.insert(first.hash());
         assert_eq!(first.hash(), second.hash());
     }
     assert!(hashes.len() > 35, "{} different schedules of 40 seeds", hashes.len());
+    assert!(stopped > 10, "{stopped} of 40 seeds stop a thread at an instruction");
 }
 
 /// The first seed below `within` that shows a violation, which must be one of `kinds`; it is shown again.
@@ -179,6 +183,24 @@ fn a_driver_that_drains_before_it_closes_the_gate_is_found() {
 }
 
 #[test]
+fn a_driver_that_looks_at_its_gate_before_it_enters_is_found() {
+    find("looks-first", 300, &[Kind::Pool]);
+}
+
+#[test]
+fn a_driver_that_leaves_its_gate_before_its_last_use_of_memory_is_found() {
+    find("leaves-early", 300, &[Kind::Pool]);
+}
+
+#[test]
+fn a_driver_that_spins_for_a_lock_of_its_own_is_clean_under_every_schedule() {
+    for seed in 0..100 {
+        let (run, violations) = scenario("spins", seed);
+        assert!(violations.is_empty(), "{run:?}: {violations:#?}");
+    }
+}
+
+#[test]
 fn a_thread_that_is_left_in_the_image_is_named_with_its_place() {
     let late = (0..100)
         .flat_map(|seed| scenario("work", seed).1)
@@ -193,7 +215,7 @@ fn a_thread_that_is_left_in_the_image_is_named_with_its_place() {
 #[test]
 #[ignore = "a measurement"]
 fn how_many_of_a_thousand_seeds_show_each_mistake() {
-    for service in ["timed", "thread", "work", "dpc", "flag", "drain-first"] {
+    for service in ["timed", "thread", "work", "dpc", "flag", "drain-first", "looks-first", "leaves-early"] {
         let begun = std::time::Instant::now();
         let mut points = 0;
         let mut shown = Vec::new();

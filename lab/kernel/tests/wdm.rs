@@ -15,6 +15,7 @@ const fn ioctl(function: u32, method: u32) -> u32 {
 const ECHO: u32 = ioctl(0x800, 0);
 const PARK: u32 = ioctl(0x801, 0);
 const DOUBLE: u32 = ioctl(0x802, 0);
+const LATE: u32 = ioctl(0x806, 0);
 const DIRECT: u32 = ioctl(0x803, 2);
 const MISBEHAVE: u32 = ioctl(0x804, 0);
 const WORK: u32 = ioctl(0x805, 0);
@@ -62,6 +63,15 @@ fn a_parked_request_is_cancelled_and_a_completed_one_may_not_be_completed_again(
     assert_eq!(texts(&lab), [""; 0]);
     file.device_io_control(DOUBLE, b"", 0).unwrap_err();
     assert!(texts(&lab)[0].starts_with("bug check: MULTIPLE_IRP_COMPLETE_REQUESTS"), "{:?}", texts(&lab));
+}
+
+#[test]
+fn a_completed_request_may_not_be_looked_at_any_more() {
+    let lab = lab();
+    lab.load("well", image()).unwrap();
+    let file = lab.open(r"\\.\LabTest").unwrap();
+    file.device_io_control(LATE, b"", 0).unwrap_err();
+    assert!(texts(&lab)[0].starts_with("pool: use after free: reading 280 bytes with tag 'Irp '"), "{:?}", texts(&lab));
 }
 
 #[test]

@@ -119,9 +119,29 @@ struct PendingIrp {
     /// Who allocated it: the lab, or the image with this number.
     image: u64,
     caller: u64,
-    done: Option<IoStatusBlock>,
+    /// The lab's own request that it carries.
+    request: Option<u64>,
+    done: Option<Done>,
+    /// Calls of its cancel routine that the lab is in, which look at the IRP: it goes when they are over.
+    cancelling: u32,
     /// A driver's own request: what its completion signals and fills in, and frees.
     associated: Option<Associated>,
+}
+
+/// How an IRP was completed.
+#[derive(Clone, Copy)]
+struct Done {
+    status: IoStatusBlock,
+    /// Whether the driver that it was sent to had marked it pending.
+    pending: bool,
+}
+
+/// A request of the lab's own. Its IRP goes when it is completed, as the I/O manager may free it from then on: whoever touches it
+/// afterwards uses freed memory.
+#[derive(Clone, Copy)]
+struct OwnRequest {
+    irp: Ptr<Irp>,
+    number: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -139,6 +159,9 @@ struct State {
     /// By lower-case path below the DOS device directory.
     links: BTreeMap<String, Link>,
     irps: HashMap<u64, PendingIrp>,
+    /// How the lab's own requests were completed, by their numbers, until somebody asks.
+    completed: HashMap<u64, Done>,
+    requests: u64,
     shutdown: Vec<(u64, u64)>,
     autonames: u32,
 }
@@ -398,12 +421,17 @@ impl IoManager {
 
     /// Allocates an IRP for a device stack.
     fn allocate_irp(&self, stack: i8, image: u64) -> Ptr<Irp> {
+        self.allocate(stack, image, None)
+    }
+
+    fn allocate(&self, stack: i8, image: u64, request: Option<u64>) -> Ptr<Irp> {
         let kernel = thread::current();
         let size = size_of::<Irp>() + size_of::<IoStackLocation>() * stack.max(1) as usize;
         let irp: Ptr<Irp> = kernel.pool.allocate_system(size, b"Irp ").cast();
         initialise_irp(irp, size as u16, stack);
         let caller = thread::page().caller.get();
-        lock(&self.state).irps.insert(irp.address(), PendingIrp { image, caller, done: None, associated: None });
+        let entry = PendingIrp { image, caller, request, done: None, cancelling: 0, associated: None };
+        lock(&self.state).irps.insert(irp.address(), entry);
         irp
     }
 
@@ -415,16 +443,40 @@ impl IoManager {
         known
     }
 
-    /// Whether an IRP has been completed, and how.
-    fn completed(&self, irp: Ptr<Irp>) -> Option<IoStatusBlock> {
-        lock(&self.state).irps.get(&irp.address())?.done
+    /// Begins a request of the lab's own.
+    fn request(&self, stack: i8) -> OwnRequest {
+        let number = {
+            let mut state = lock(&self.state);
+            state.requests += 1;
+            state.requests
+        };
+        OwnRequest { irp: self.allocate(stack, 0, Some(number)), number }
     }
 
-    fn wait_for_irp(&self, irp: Ptr<Irp>, deadline: Option<Instant>) -> Option<IoStatusBlock> {
+    /// Frees a request, whether it was completed or not.
+    fn free_request(&self, request: OwnRequest) {
+        let mut state = lock(&self.state);
+        if state.completed.remove(&request.number).is_none() {
+            drop(state);
+            self.free_irp(request.irp);
+        }
+    }
+
+    /// How a request was completed, if it was, and whether the driver has marked it pending.
+    fn outcome(&self, request: OwnRequest, stack: Ptr<IoStackLocation>) -> (Option<IoStatusBlock>, bool) {
+        // Under the lock, without which the IRP might go meanwhile.
+        let state = lock(&self.state);
+        match state.completed.get(&request.number) {
+            Some(done) => (Some(done.status), done.pending),
+            None => (None, field!(stack, Control).read() & SL_PENDING_RETURNED != 0),
+        }
+    }
+
+    fn wait_for(&self, request: OwnRequest, deadline: Option<Instant>) -> Option<IoStatusBlock> {
         let mut state = lock(&self.state);
         loop {
-            if let Some(done) = state.irps.get(&irp.address()).and_then(|irp| irp.done) {
-                return Some(done);
+            if let Some(done) = state.completed.get(&request.number) {
+                return Some(done.status);
             }
             let now = thread::current().clock.now();
             if thread::page().stopped() || deadline.is_some_and(|deadline| now >= deadline) {
@@ -433,6 +485,38 @@ impl IoManager {
             let until = deadline.map_or(Until::Notified, Until::Time);
             state = self.changed.wait(&self.state, state, until, "a request to be completed");
         }
+    }
+
+    /// Cancels a request that was not completed yet.
+    fn cancel(&self, request: OwnRequest) {
+        let key = request.irp.address();
+        match lock(&self.state).irps.get_mut(&key) {
+            Some(entry) if entry.request == Some(request.number) => entry.cancelling += 1,
+            _ => return,
+        }
+        cancel(request.irp);
+        let mut state = lock(&self.state);
+        if let Some(entry) = state.irps.get_mut(&key) {
+            entry.cancelling -= 1;
+            if let Some(done) = entry.done {
+                self.conclude(&mut state, request, done);
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Notes how a request was completed, and frees its IRP, unless somebody is about to look at it.
+    fn conclude(&self, state: &mut State, request: OwnRequest, done: Done) {
+        let key = request.irp.address();
+        let Some(entry) = state.irps.get_mut(&key) else { return };
+        if entry.cancelling != 0 {
+            entry.done = Some(done);
+            return;
+        }
+        state.irps.remove(&key);
+        state.completed.insert(request.number, done);
+        thread::current().pool.free_system(request.irp.cast());
     }
 }
 
@@ -680,10 +764,14 @@ pub(crate) fn complete(irp: Ptr<Irp>) {
 fn finish(irp: Ptr<Irp>) {
     let kernel = thread::current();
     let status = field!(irp, IoStatus).read();
+    let done = Done { status, pending: field!(irp, PendingReturned).read() != 0 };
     let mut state = lock(&kernel.io.state);
     let Some(entry) = state.irps.get_mut(&irp.address()) else { return };
     let associated = entry.associated;
-    entry.done = Some(status);
+    match entry.request {
+        Some(number) => kernel.io.conclude(&mut state, OwnRequest { irp, number }, done),
+        None => entry.done = Some(done),
+    }
     drop(state);
     kernel.io.changed.notify_all();
     let Some(associated) = associated else { return };
@@ -1203,7 +1291,10 @@ struct OpenFile {
 /// A request in progress. Dropping it cancels the request and waits for its end.
 pub struct PendingIo {
     file: Arc<OpenFile>,
-    irp: Ptr<Irp>,
+    request: OwnRequest,
+    /// What the lab has allocated for it, if anything: a system buffer, and an MDL of the data.
+    buffer: Ptr<u8>,
+    mdl: Ptr<Mdl>,
     output: Vec<u8>,
     input: Vec<u8>,
     method: u32,
@@ -1355,32 +1446,32 @@ impl OpenFile {
     /// Sends a request without buffers and waits for its end.
     fn simple_request(&self, major: u8, fill: impl FnOnce(Ptr<IoStackLocation>)) -> NtStatus {
         let io = &self.kernel.io;
-        let irp = io.allocate_irp(field!(self.device, StackSize).read(), 0);
+        let request = io.request(field!(self.device, StackSize).read());
+        let irp = request.irp;
         field!(irp, OriginalFileObject).write(self.file);
         field!(irp, RequestorMode).write(1);
         field!(irp, Thread).write(thread::current_thread().address());
         let stack = field!(irp, CurrentStackLocation).read().at(usize::MAX);
         stack.write(IoStackLocation { MajorFunction: major, FileObject: self.file, ..zeroed() });
         fill(stack);
-        let status = self.send(irp);
-        let status = match status {
-            Ok(()) => io.wait_for_irp(irp, None).map_or(NtStatus::UNSUCCESSFUL, |done| done.Status),
+        let status = match self.send(request) {
+            Ok(()) => io.wait_for(request, None).map_or(NtStatus::UNSUCCESSFUL, |done| done.Status),
             Err(status) => status,
         };
-        io.free_irp(irp);
+        io.free_request(request);
         status
     }
 
     /// Sends an IRP and checks what the dispatch routine made of it.
-    fn send(&self, irp: Ptr<Irp>) -> Result<(), NtStatus> {
+    fn send(&self, request: OwnRequest) -> Result<(), NtStatus> {
+        let irp = request.irp;
         let stack = field!(irp, CurrentStackLocation).read().at(usize::MAX);
         let major = field!(stack, MajorFunction).read();
         let returned = call_dispatch(self.device, irp).map_err(|_| NtStatus::UNSUCCESSFUL)?;
         let io = &self.kernel.io;
         let object = io.device_name(self.device.address()).unwrap_or_default();
         let context = CallContext { what: major_name(major), object: &object, at: "" };
-        let done = io.completed(irp);
-        let pending_marked = field!(stack, Control).read() & SL_PENDING_RETURNED != 0;
+        let (done, pending_marked) = io.outcome(request, stack);
         let finding = match done {
             _ if returned == NtStatus::PENDING && !pending_marked => Some((
                 "returned STATUS_PENDING without marking the IRP pending",
@@ -1426,14 +1517,16 @@ impl OpenFile {
             }
             let mut pending = PendingIo {
                 file: self.clone(),
-                irp: kernel.io.allocate_irp(field!(self.device, StackSize).read(), 0),
+                request: kernel.io.request(field!(self.device, StackSize).read()),
+                buffer: Ptr::NULL,
+                mdl: Ptr::NULL,
                 output,
                 input,
                 method,
                 finished: false,
             };
             pending.prepare();
-            let irp = pending.irp;
+            let irp = pending.request.irp;
             field!(irp, OriginalFileObject).write(self.file);
             field!(irp, RequestorMode).write(1);
             field!(irp, Thread).write(thread::current_thread().address());
@@ -1441,7 +1534,7 @@ impl OpenFile {
             let user_input = (Ptr::new(pending.input.as_mut_ptr()), pending.input.len() as u64);
             fill(stack, user_input, pending.output.len() as u64);
             field!(stack, FileObject).write(self.file);
-            match self.send(irp) {
+            match self.send(pending.request) {
                 Ok(()) => Ok(pending),
                 Err(status) => {
                     pending.release();
@@ -1499,7 +1592,7 @@ impl PendingIo {
     /// Sets the IRP's buffers up by its transfer method.
     fn prepare(&mut self) {
         let kernel = thread::current();
-        let irp = self.irp;
+        let irp = self.request.irp;
         let output = Ptr::new(self.output.as_mut_ptr());
         field!(irp, UserBuffer).write(if self.output.is_empty() { Ptr::NULL } else { output });
         let longest = match self.method {
@@ -1508,9 +1601,9 @@ impl PendingIo {
             _ => self.input.len(),
         };
         if longest != 0 {
-            let buffer = kernel.pool.allocate_system(longest, b"IoSB");
-            buffer.copy_from(&self.input);
-            field!(irp, SystemBuffer).write(buffer);
+            self.buffer = kernel.pool.allocate_system(longest, b"IoSB");
+            self.buffer.copy_from(&self.input);
+            field!(irp, SystemBuffer).write(self.buffer);
         }
         let direct = match self.method {
             1 | METHOD_OUT_DIRECT => Some((output, self.output.len())),
@@ -1518,7 +1611,8 @@ impl PendingIo {
             _ => None,
         };
         if let Some((data, length)) = direct.filter(|(_, length)| *length != 0) {
-            field!(irp, MdlAddress).write(crate::ntos::memory::describe(data, length as u32));
+            self.mdl = crate::ntos::memory::describe(data, length as u32);
+            field!(irp, MdlAddress).write(self.mdl);
         }
     }
 
@@ -1546,8 +1640,8 @@ impl PendingIo {
     pub fn cancel(&self) {
         let kernel = self.file.kernel.clone();
         thread::enter(&kernel, || {
-            if !self.finished && !kernel.stopped() && kernel.io.completed(self.irp).is_none() {
-                cancel(self.irp);
+            if !self.finished && !kernel.stopped() {
+                kernel.io.cancel(self.request);
             }
         });
     }
@@ -1555,7 +1649,7 @@ impl PendingIo {
     fn finish(&mut self, deadline: Option<Instant>) -> Result<(IoStatusBlock, Vec<u8>), NtStatus> {
         let kernel = self.file.kernel.clone();
         thread::enter(&kernel, || {
-            let Some(status) = kernel.io.wait_for_irp(self.irp, deadline) else {
+            let Some(status) = kernel.io.wait_for(self.request, deadline) else {
                 return Err(if kernel.stopped() { NtStatus::UNSUCCESSFUL } else { NtStatus::TIMEOUT });
             };
             let mut output = core::mem::take(&mut self.output);
@@ -1576,7 +1670,7 @@ impl PendingIo {
                 );
             }
             if self.method == METHOD_BUFFERED && length != 0 {
-                output[..length].copy_from_slice(&field!(self.irp, SystemBuffer).read().to_vec(length));
+                output[..length].copy_from_slice(&self.buffer.to_vec(length));
             }
             output.truncate(length);
             self.release();
@@ -1586,15 +1680,13 @@ impl PendingIo {
 
     fn release(&mut self) {
         let kernel = thread::current();
-        let buffer = field!(self.irp, SystemBuffer).read();
-        if !buffer.is_null() {
-            kernel.pool.free_system(buffer);
+        if !self.buffer.is_null() {
+            kernel.pool.free_system(self.buffer);
         }
-        let mdl: Ptr<Mdl> = field!(self.irp, MdlAddress).read();
-        if !mdl.is_null() {
-            kernel.pool.free_system(mdl.cast());
+        if !self.mdl.is_null() {
+            kernel.pool.free_system(self.mdl.cast());
         }
-        kernel.io.free_irp(self.irp);
+        kernel.io.free_request(self.request);
         self.finished = true;
     }
 }

@@ -26,7 +26,7 @@ static PVOID Thread;
 static PIO_WORKITEM Work;
 static WORK_QUEUE_ITEM BareWork;
 static EX_RUNDOWN_REF Gate;
-static volatile LONG Leaving, Inside;
+static volatile LONG Leaving, Inside, Lock;
 static STATE *State;
 static UINT32 CalloutId;
 
@@ -80,6 +80,41 @@ static VOID NTAPI Classify(PVOID values, PVOID meta, PVOID data, PVOID filter, U
     }
 }
 
+/* The windows of the three that follow have no call into the kernel. */
+
+static VOID NTAPI ClassifyLooksFirst(PVOID values, PVOID meta, PVOID data, PVOID filter, UINT64 flow, CLASSIFY_OUT *out)
+{
+    out->actionType = ACTION_PERMIT;
+    if (Leaving) return;
+    /* Unloading may see nobody inside. */
+    InterlockedIncrement(&Inside);
+    State->Connections++;
+    InterlockedDecrement(&Inside);
+}
+
+static VOID NTAPI ClassifyLeavesEarly(PVOID values, PVOID meta, PVOID data, PVOID filter, UINT64 flow, CLASSIFY_OUT *out)
+{
+    out->actionType = ACTION_PERMIT;
+    InterlockedIncrement(&Inside);
+    if (Leaving) {
+        InterlockedDecrement(&Inside);
+        return;
+    }
+    InterlockedDecrement(&Inside);
+    /* Unloading may have seen nobody inside. */
+    State->Connections++;
+}
+
+static VOID NTAPI ClassifySpins(PVOID values, PVOID meta, PVOID data, PVOID filter, UINT64 flow, CLASSIFY_OUT *out)
+{
+    out->actionType = ACTION_PERMIT;
+    if (!ExAcquireRundownProtection(&Gate)) return;
+    while (InterlockedExchange(&Lock, 1)) {}
+    State->Connections++;
+    InterlockedExchange(&Lock, 0);
+    ExReleaseRundownProtection(&Gate);
+}
+
 static NTSTATUS NTAPI Notify(UINT32 type, const GUID *key, PVOID filter)
 {
     return STATUS_SUCCESS;
@@ -120,6 +155,7 @@ static VOID NTAPI Unload(PDRIVER_OBJECT driver)
         Leaving = 1;
     } else {
         Leaving = 1;
+        while (Inside) KeDelayExecutionThread(KernelMode, FALSE, &little);
         ExWaitForRundownProtectionRelease(&Gate);
         KeSetEvent(&Stop, 0, FALSE);
     }
@@ -137,7 +173,7 @@ static VOID NTAPI Unload(PDRIVER_OBJECT driver)
 
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING path)
 {
-    static const CALLOUT callout = { { 0x7a6d6974, 1, 2, { 3, 4, 5, 6, 7, 8, 9, 10 } }, 0, Classify, Notify, NULL };
+    CALLOUT callout = { { 0x7a6d6974, 1, 2, { 3, 4, 5, 6, 7, 8, 9, 10 } }, 0, Classify, Notify, NULL };
     UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\Device\\LabTimed");
     HANDLE thread;
     USHORT i, n = path->Length / 2, from = n;
@@ -161,6 +197,9 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING path)
     driver->MajorFunction[IRP_MJ_DEVICE_CONTROL] = Control;
     driver->DriverUnload = Unload;
     Work = IoAllocateWorkItem(Device);
+    if (Is(L"looks-first")) callout.classifyFn = ClassifyLooksFirst;
+    if (Is(L"leaves-early")) callout.classifyFn = ClassifyLeavesEarly;
+    if (Is(L"spins")) callout.classifyFn = ClassifySpins;
     FwpsCalloutRegister0(Device, &callout, &CalloutId);
     PsCreateSystemThread(&thread, THREAD_ALL_ACCESS, NULL, NULL, NULL, Worker, NULL);
     ObReferenceObjectByHandle(thread, THREAD_ALL_ACCESS, NULL, KernelMode, &Thread, NULL);

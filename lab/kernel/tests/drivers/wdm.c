@@ -12,6 +12,7 @@ NTKERNELAPI PVOID NTAPI ExAllocatePool2(ULONG64 Flags, SIZE_T Size, ULONG Tag);
 #define IOCTL_DIRECT CTL_CODE(FILE_DEVICE_UNKNOWN, 0x803, METHOD_OUT_DIRECT, FILE_ANY_ACCESS)
 #define IOCTL_MISBEHAVE CTL_CODE(FILE_DEVICE_UNKNOWN, 0x804, METHOD_BUFFERED, FILE_ANY_ACCESS)
 #define IOCTL_WORK CTL_CODE(FILE_DEVICE_UNKNOWN, 0x805, METHOD_BUFFERED, FILE_ANY_ACCESS)
+#define IOCTL_LATE CTL_CODE(FILE_DEVICE_UNKNOWN, 0x806, METHOD_BUFFERED, FILE_ANY_ACCESS)
 
 static PDEVICE_OBJECT Device;
 static UNICODE_STRING LinkName = RTL_CONSTANT_STRING(L"\\??\\LabTest");
@@ -177,7 +178,11 @@ static NTSTATUS NTAPI Control(PDEVICE_OBJECT device, PIRP irp)
         return STATUS_PENDING;
     case IOCTL_DOUBLE:
         Complete(irp, STATUS_SUCCESS, 0);
-        return Complete(irp, STATUS_SUCCESS, 0);
+        IoCompleteRequest(irp, IO_NO_INCREMENT);
+        return STATUS_SUCCESS;
+    case IOCTL_LATE:
+        Complete(irp, STATUS_SUCCESS, 0);
+        return irp->IoStatus.Status;
     case IOCTL_MISBEHAVE:
         Misbehave();
         return Complete(irp, STATUS_SUCCESS, 0);
