@@ -33,16 +33,27 @@ fn has_library(parts: &Parts) -> bool {
 
 /// Builds packages of the workspace at `root`, and returns the folder that holds what was built.
 pub fn build(root: &Path, names: &[&str]) -> Result<PathBuf> {
-    let mut cargo = cargo(root, "build")?;
-    cargo.arg("--release");
-    for package in names {
-        cargo.args(["--package", package]);
-    }
-    let status = cargo.status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("{} were not built for {TARGET}", names.join(", "));
-    }
+    run(packages_of(cargo(root, "build")?, names).arg("--release"))
+        .with_context(|| format!("{} were not built for {TARGET}", names.join(", ")))?;
     Ok(root.join("target").join(TARGET).join("release"))
+}
+
+/// Checks packages of the workspace at `root` as `cargo clippy` does; any warning is an error.
+pub fn clippy(root: &Path, names: &[&str]) -> Result<()> {
+    run(packages_of(cargo(root, "clippy")?, names).args(["--release", "--", "-D", "warnings"]))
+        .with_context(|| format!("clippy objects to {}", names.join(", ")))
+}
+
+fn packages_of(mut cargo: Command, names: &[&str]) -> Command {
+    for name in names {
+        cargo.args(["--package", name]);
+    }
+    cargo
+}
+
+fn run(cargo: &mut Command) -> Result<()> {
+    let status = cargo.status().context("cannot run cargo")?;
+    if status.success() { Ok(()) } else { bail!("cargo failed ({status})") }
 }
 
 /// A cargo command in the workspace at `root`, for programs.

@@ -13,6 +13,9 @@ use xwdk::{Driver, programs};
 use crate::{cargo, say, setup};
 use installed::Wine;
 
+/// What is built for Windows' user mode, as Wine's kernel is too.
+const PACKAGES: [&str; 4] = ["postern-wine-kernel", "postern-wine-fwpuclnt", "postern-wine-scenario", "postern-cli"];
+
 /// Rounds of start and stop for each image.
 const ROUNDS: u32 = 50;
 
@@ -26,12 +29,11 @@ pub fn test(root: &Path) -> Result<()> {
     programs::install(root, &mut say)?;
     let wine = Wine::find_or_install(root)?;
 
+    say("lints of what runs under Wine");
+    programs::clippy(root, &PACKAGES)?;
     say("building the images, and what they meet under Wine");
     let images = Driver::all(root).iter().map(Driver::build).collect::<Result<Vec<_>>>()?;
-    let built = programs::build(
-        root,
-        &["postern-wine-kernel", "postern-wine-fwpuclnt", "postern-wine-scenario", "postern-cli"],
-    )?;
+    let built = programs::build(root, &PACKAGES)?;
     // Names of which `fwpkclnt.sys` has the functions.
     let forwarders = ["ndis", "wdfldr"].map(|name| {
         let (definition, image) = (root.join(format!("lab/wine/{name}.def")), built.join(format!("{name}.sys")));
