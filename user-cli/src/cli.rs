@@ -9,19 +9,15 @@ use uuid::Uuid;
 use crate::commands::{ask, completions, connect, driver, endure, filter, flows, lab, replay, state, watch};
 use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
-use crate::filter::explain::explain;
-use crate::lab::address::Address;
-use crate::lab::client::Client;
-use crate::lab::engine::LabEngine;
 use crate::output::{self, Output};
+use crate::system::{self, Address};
 
 /// Filters network traffic with the Windows Filtering Platform, and tries filters and drivers in a lab
 #[derive(Debug, Parser)]
-#[command(name = "postern", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "postern", version, propagate_version = true, after_help = format!("{}\n\n{EXIT_CODES}", system::EXAMPLES))]
 struct Cli {
-    /// The lab to talk to: its name, or the path of its socket
-    #[arg(long, global = true, value_name = "NAME|PATH", env = "POSTERN_LAB", default_value = "default")]
-    lab: String,
+    #[command(flatten)]
+    system: system::Options,
 
     /// Print JSON instead of text
     #[arg(long, global = true)]
@@ -62,17 +58,7 @@ enum Command {
     Completions(completions::Arguments),
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  postern lab start
-  postern driver load
-  postern filter add --layer connect --action block --protocol tcp --remote 192.0.2.0/24
-  postern connect --protocol tcp --remote 192.0.2.7:443
-  postern replay capture.pcapng
-  postern watch --for 10s
-  postern state --format xml --out wfpstate.xml
-  postern driver unload
-
+const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for connect and accept: permitted
   1  failed
@@ -89,14 +75,9 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn client(&self) -> Result<Client> {
-        Client::connect(&self.address)
-    }
-
     /// Opens a session with the filter engine.
     pub fn engine(&self, dynamic: bool) -> Result<Box<dyn FilterEngine>> {
-        let engine = LabEngine::connect(self.client()?, session(dynamic));
-        Ok(Box::new(engine.map_err(explain)?))
+        system::open_engine(&self.address, session(dynamic))
     }
 }
 
@@ -133,7 +114,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, output: Output) -> Result<Exit> {
-    let context = Context { address: Address::new(&cli.lab)?, output };
+    let context = Context { address: cli.system.address()?, output };
     match cli.command {
         Command::Lab(command) => lab::run(&context, command),
         Command::Driver(command) => driver::run(&context, command),

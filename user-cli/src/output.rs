@@ -120,6 +120,17 @@ pub fn bytes(number: u64) -> String {
     format!("{size:.1} {}", UNITS[unit])
 }
 
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)] as char);
+        text.push(DIGITS[usize::from(byte & 15)] as char);
+    }
+    text
+}
+
 /// A time that has passed or is left: `3.2 s`, `4 min 5 s`, `2 h 10 min`.
 pub fn time(seconds: f64) -> String {
     if seconds < 59.95 {

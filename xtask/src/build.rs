@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use xwdk::Driver;
+use anyhow::{Context, Result, bail};
+use xwdk::{Driver, programs};
 
 use crate::{cargo, say, setup};
 
@@ -25,7 +25,32 @@ pub fn build(root: &Path) -> Result<Products> {
     setup::setup(root)?;
     say("building the driver images: the lab, the CLI and the tests contain them");
     let images = Driver::all(root).iter().map(Driver::build).collect::<Result<_>>()?;
-    cargo(root, &["build", "--release", "--workspace", "--exclude", "xtask"])?;
+    // The lab runs drivers on Linux.
+    let packages: &[&str] =
+        if cfg!(windows) { &["--package", "postern-cli"] } else { &["--workspace", "--exclude", "xtask"] };
+    cargo(root, &[&["build", "--release"], packages].concat())?;
     let cli = root.join("target/release/postern").with_extension(std::env::consts::EXE_EXTENSION);
     Ok(Products { images, cli })
+}
+
+/// `postern.exe`, on any system.
+pub fn windows(root: &Path) -> Result<PathBuf> {
+    setup::setup(root)?;
+    programs::install(root, &mut say)?;
+    say("building the CLI for Windows");
+    Ok(programs::build(root, &["postern-cli"])?.join("postern.exe"))
+}
+
+/// Checks its sources for Windows as `cargo clippy` does; any warning is an error.
+pub fn lint_windows(root: &Path) -> Result<()> {
+    programs::install(root, &mut say)?;
+    let mut clippy = programs::cargo(root, "clippy")?;
+    let status = clippy
+        .args(["--release", "--package", "postern-cli", "--", "-D", "warnings"])
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the lints object to the CLI for Windows");
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ mod package;
 mod sanitize;
 mod setup;
 mod test;
+mod wine;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -32,7 +33,11 @@ enum Task {
     /// Install what is missing to build the driver images; does nothing where nothing is missing
     Setup,
     /// Build everything; the last lines say where the driver images and the CLI are
-    Build,
+    Build {
+        /// Instead: build postern.exe, for x86_64-pc-windows-gnu; installs mingw's compiler where it is missing
+        #[arg(long)]
+        windows: bool,
+    },
     /// Measure what a classify, a packet, a load and an unload cost; prints a table
     Bench,
     /// Show what Postern does: driver, filters, real traffic, state, and an unload while traffic flows
@@ -63,7 +68,8 @@ fn main() -> ExitCode {
     let root = root();
     let result = match Arguments::parse().command {
         Task::Setup => setup::setup(&root),
-        Task::Build => build::build(&root).map(|products| products.print()),
+        Task::Build { windows: false } => build::build(&root).map(|products| products.print()),
+        Task::Build { windows: true } => build::windows(&root).map(|cli| println!("cli: {}", cli.display())),
         Task::Bench => bench::bench(&root),
         Task::Demo => demo::demo(&root),
         Task::Test(arguments) => test::test(&root, &arguments),

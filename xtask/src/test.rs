@@ -4,18 +4,24 @@ use anyhow::Result;
 use clap::Args;
 use xwdk::Driver;
 
-use crate::{ansible, broken, cargo, loom, sanitize, say, setup};
+use crate::{ansible, broken, build, cargo, loom, sanitize, say, setup, wine};
 
 #[derive(Args)]
 pub struct Arguments {
     /// Test the Ansible role instead: installs Ansible in target, and runs the role against three labs
     #[arg(long)]
     ansible: bool,
+    /// Run the driver images and postern.exe under Wine instead: sets up Wine 10 where there is none
+    #[arg(long, conflicts_with = "ansible")]
+    wine: bool,
 }
 
 pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     if arguments.ansible {
         return ansible::test(root);
+    }
+    if arguments.wine {
+        return wine::test(root);
     }
     setup::setup(root)?;
 
@@ -41,6 +47,10 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     }
     say("lints of everything else");
     cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+
+    say("the CLI for Windows: lints, and a build");
+    build::lint_windows(root)?;
+    build::windows(root)?;
 
     say("tests");
     cargo(root, &["test", "--workspace"])?;

@@ -129,10 +129,7 @@ impl Driver {
 
     /// A cargo command in the driver's workspace: with the WDK on Windows, through `xwdk/cargo.toml` elsewhere.
     fn cargo(&self, command: &str) -> Result<Command> {
-        let mut cargo = Command::new("cargo");
-        for variable in OUTER_BUILD {
-            cargo.env_remove(variable);
-        }
+        let mut cargo = cargo_without_outer_build();
         cargo.current_dir(&self.folder);
         if cfg!(windows) {
             cargo.args([command, "--target", TARGET]);
@@ -206,6 +203,15 @@ fn is_wdk(folder: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A cargo that knows nothing of the one that runs now.
+pub fn cargo_without_outer_build() -> Command {
+    let mut cargo = Command::new("cargo");
+    for variable in OUTER_BUILD {
+        cargo.env_remove(variable);
+    }
+    cargo
 }
 
 /// When a file was changed last, if it is there.

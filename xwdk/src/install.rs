@@ -76,7 +76,7 @@ pub fn program(root: &Path, name: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn rustup(arguments: [&str; 3], say: &mut dyn FnMut(&str)) -> bool {
+pub(crate) fn rustup(arguments: [&str; 3], say: &mut dyn FnMut(&str)) -> bool {
     say(&format!("rustup {}", arguments.join(" ")));
     succeeds_in_time(Command::new("rustup").args(arguments), RUSTUP_TIMEOUT)
 }
@@ -172,6 +172,32 @@ fn library_from_debian(release: &str, parts: &Parts) -> Result<()> {
     Ok(())
 }
 
+/// Installs Debian packages into the system, as root.
+pub fn packages(packages: &[&str], say: &mut dyn FnMut(&str)) -> Result<()> {
+    let names = packages.join(" ");
+    if !is_root() || !succeeds(Command::new("apt-get").arg("--version")) {
+        bail!("install what Debian has in the packages {names}: only root can, and only where there is apt-get");
+    }
+    apt_install(packages, say)
+}
+
+fn apt_install(packages: &[&str], say: &mut dyn FnMut(&str)) -> Result<()> {
+    say(&format!("apt-get install {}", packages.join(" ")));
+    let install = || {
+        let mut apt = Command::new("apt-get");
+        apt.args(["-q", "-y", "-o", "DPkg::Lock::Timeout=600", "--no-install-recommends", "install"])
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        apt
+    };
+    if run(&mut install()).is_ok() {
+        return Ok(());
+    }
+    say("apt-get update: the package lists are old or empty");
+    run(Command::new("apt-get").args(["-q", "-o", "DPkg::Lock::Timeout=600", "update"]))?;
+    run(&mut install())
+}
+
 /// Installs Debian packages: into the system as root, into `private` otherwise.
 fn system_packages(packages: &[&str], private: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
     let names = packages.join(" ");
@@ -183,20 +209,7 @@ fn system_packages(packages: &[&str], private: &Path, say: &mut dyn FnMut(&str))
     }
 
     if is_root() {
-        say(&format!("apt-get install {names}"));
-        let install = || {
-            let mut apt = Command::new("apt-get");
-            apt.args(["-q", "-y", "-o", "DPkg::Lock::Timeout=600", "--no-install-recommends", "install"])
-                .args(packages)
-                .env("DEBIAN_FRONTEND", "noninteractive");
-            apt
-        };
-        if run(&mut install()).is_ok() {
-            return Ok(());
-        }
-        say("apt-get update: the package lists are old or empty");
-        run(Command::new("apt-get").args(["-q", "-o", "DPkg::Lock::Timeout=600", "update"]))?;
-        return run(&mut install());
+        return apt_install(packages, say);
     }
 
     say(&format!("not root: unpacking the packages {names} in {}; the system stays as it is", private.display()));
@@ -226,7 +239,8 @@ fn unpack_packages(packages: &[&str], private: &Path) -> Result<()> {
     Ok(())
 }
 
-fn is_root() -> bool {
+/// Whether this process may do anything.
+pub fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 

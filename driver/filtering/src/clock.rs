@@ -1,38 +1,53 @@
 //! The time.
 
-use core::ptr;
-
 use postern_protocol::ioctl::Traffic;
 
-/// `KUSER_SHARED_DATA.InterruptTime` (ntddk.h). Every x64 Windows has the page at this address, and `KeQueryInterruptTime` of wdm.h
-/// is this load.
-const INTERRUPT_TIME: usize = 0xFFFF_F780_0000_0008;
+/// `KUSER_SHARED_DATA` (ntddk.h). Every x64 Windows has the page at this address.
+const SHARED_DATA: usize = 0xFFFF_F780_0000_0000;
+/// `InterruptTime` in it; `KeQueryInterruptTime` of wdm.h is a load of it.
+const INTERRUPT_TIME: usize = 0x08;
+/// `SystemTime` in it, which is not aligned to its 64 bits but lies in one cache line; `KeQuerySystemTime` of wdm.h is a load of it.
+const SYSTEM_TIME: usize = 0x14;
+
+/// A time in the shared page, whose 64 bits are read at once.
+#[inline(always)]
+fn shared_time(offset: usize) -> u64 {
+    let at = SHARED_DATA + offset;
+    // A load by itself, and no operand of another instruction: Wine's kernel has no such page, and emulates the loads of it.
+    #[cfg(target_arch = "x86_64")]
+    {
+        let time;
+        // SAFETY: the page is mapped for reading in every address space.
+        unsafe {
+            core::arch::asm!(
+                "mov {time}, [{at}]",
+                at = in(reg) at,
+                time = lateout(reg) time,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        time
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        #[repr(C, packed(4))]
+        #[derive(Clone, Copy)]
+        struct Time(u64);
+        // SAFETY: as above.
+        let Time(time) = unsafe { core::ptr::with_exposed_provenance::<Time>(at).read_volatile() };
+        time
+    }
+}
 
 /// Time since the system was started, in units of 100 nanoseconds; as fine as the clock interrupt. IRQL: any.
 #[inline(always)]
 pub fn interrupt_time() -> u64 {
-    let time = ptr::with_exposed_provenance::<u64>(INTERRUPT_TIME);
-    // SAFETY: the page is mapped for reading in every address space, and 64 aligned bits are read at once.
-    unsafe { time.read_volatile() }
+    shared_time(INTERRUPT_TIME)
 }
-
-/// `KUSER_SHARED_DATA.SystemTime`: the low half, the high half, and the high half once more.
-const SYSTEM_TIME: usize = 0xFFFF_F780_0000_0014;
 
 /// System time, in units of 100 nanoseconds since 1601. IRQL: any.
 pub fn system_time() -> u64 {
-    let part = |index: usize| {
-        let part = ptr::with_exposed_provenance::<u32>(SYSTEM_TIME + index * size_of::<u32>());
-        // SAFETY: as in `interrupt_time`, with 32 bits.
-        u64::from(unsafe { part.read_volatile() })
-    };
-    loop {
-        // The clock interrupt writes the second high half first.
-        let (high, low) = (part(1), part(0));
-        if high == part(2) {
-            return high << 32 | low;
-        }
-    }
+    shared_time(SYSTEM_TIME)
 }
 
 /// What an interrupt time is as system time.

@@ -5,7 +5,7 @@
 use core::ffi::c_void;
 use core::num::NonZeroU64;
 use core::ops::Range;
-use core::ptr::{self, NonNull};
+use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use alloc::boxed::Box;
@@ -32,9 +32,21 @@ const SLOTS: usize = 2048;
 /// Chunks at most: room for four million flows.
 const MOST: usize = 2048;
 
+/// What a chunk is allocated as: the image's allocator aligns to 16 bytes and no further. So there is room for one slot more than is used,
+/// and the slots begin where they may.
+type Unit = u128;
+const UNITS: usize = (SLOTS + 1) * size_of::<Slot>() / size_of::<Unit>();
+
+/// The first slot in a chunk's memory.
+#[inline(always)]
+fn first_slot(memory: *mut Unit) -> *mut Slot {
+    const BELOW: usize = align_of::<Slot>() - 1;
+    memory.map_addr(|address| address.wrapping_add(BELOW) & !BELOW).cast()
+}
+
 /// The table's memory. It grows a chunk at a time, and is given back as a whole: see [`Memory`].
 pub struct Chunks {
-    chunks: [AtomicPtr<Slot>; MOST],
+    chunks: [AtomicPtr<Unit>; MOST],
     /// How many chunks have a number.
     numbered: AtomicU32,
 }
@@ -49,12 +61,15 @@ impl Slots for Chunks {
     #[inline(always)]
     fn slot(&self, place: u32) -> Option<&Slot> {
         let place = place as usize;
-        let chunk = NonNull::new(self.chunks.get(place / SLOTS)?.load(Ordering::Acquire))?;
+        let memory = self.chunks.get(place / SLOTS)?.load(Ordering::Acquire);
+        if memory.is_null() {
+            return None;
+        }
         // SAFETY: the remainder is below the number of slots in a chunk.
-        let slot = unsafe { chunk.add(place % SLOTS) };
+        let slot = unsafe { first_slot(memory).add(place % SLOTS) };
         // SAFETY: a chunk is stored once its slots are made. It goes when `Memory` is released, which stands in the ledger below
         // everything that looks at the table.
-        Some(unsafe { slot.as_ref() })
+        Some(unsafe { &*slot })
     }
 
     fn places(&self) -> u32 {
@@ -62,22 +77,23 @@ impl Slots for Chunks {
     }
 
     fn grow(&self) -> Option<Range<u32>> {
-        let mut slots = Vec::new();
-        slots.try_reserve_exact(SLOTS).ok()?;
-        slots.resize_with(SLOTS, Slot::new);
-        let mut slots = slots.into_boxed_slice();
-        // The allocator of the image knows no alignment beyond 16; the pool aligns what is as large as a page to pages
-        // ("ExAllocatePool2 function").
-        if !slots.as_mut_ptr().is_aligned() {
-            return None;
-        }
+        let mut memory = Vec::<Unit>::new();
+        memory.try_reserve_exact(UNITS).ok()?;
+        memory.resize(UNITS, 0);
+        let memory = memory.into_boxed_slice();
         let number = self.numbered.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |number| {
             if number < MOST as u32 { Some(number + 1) } else { None }
         });
         let number = number.ok()?;
         ALLOCATIONS.begin();
-        let chunk = Box::into_raw(slots).cast::<Slot>();
-        self.chunks[number as usize].store(chunk, Ordering::Release);
+        let memory = Box::into_raw(memory).cast::<Unit>();
+        for index in 0..SLOTS {
+            // SAFETY: from the first slot on there is room for so many.
+            let slot = unsafe { first_slot(memory).add(index) };
+            // SAFETY: the memory is this function's own.
+            unsafe { slot.write(Slot::new()) };
+        }
+        self.chunks[number as usize].store(memory, Ordering::Release);
         let first = number * SLOTS as u32;
         Some(first..first + SLOTS as u32)
     }
@@ -96,12 +112,12 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         for chunk in &FLOWS.slots().chunks {
-            let chunk = chunk.swap(ptr::null_mut(), Ordering::AcqRel);
-            if chunk.is_null() {
+            let memory = chunk.swap(ptr::null_mut(), Ordering::AcqRel);
+            if memory.is_null() {
                 continue;
             }
-            // SAFETY: `grow` made the chunk from a box of this many slots, and nobody looks at the table any more.
-            drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(chunk, SLOTS)) });
+            // SAFETY: `grow` made the chunk from a box of this many units, and nobody looks at the table any more.
+            drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(memory, UNITS)) });
             ALLOCATIONS.end();
         }
     }

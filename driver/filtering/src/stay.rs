@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use fwps::sys::{GUID, NTSTATUS, STATUS_FWP_CALLOUT_NOT_FOUND};
 use fwps::{bfe, callout};
-use postern_core::ledger::{Full, Ledger};
+use postern_core::ledger::{Counts, Full, Ledger};
 use postern_core::receipt::{Account, Receipt};
 use postern_core::{Status, unregister};
 use postern_protocol::CALLOUTS;
@@ -185,8 +185,8 @@ impl<S: Shell> Stay<S> {
     /// Releases everything, and returns when nothing in the system can call into this image any more.
     /// IRQL: PASSIVE_LEVEL.
     pub fn leave(&mut self) {
-        let acquired = self.ledger.counts().acquired;
-        let mut released = 0;
+        // Both count from when the image was loaded: after a start that failed there may be another before it goes.
+        let Counts { acquired, mut released } = self.ledger.counts();
         self.ledger.unwind(|entry| {
             released += 1;
             release(entry, Some(Walk { acquired, released }));

@@ -5,40 +5,17 @@
 //! bug check, a call into an unloaded image) leaves by jumping back to that note, so that it becomes a
 //! report and a stopped lab instead of a dead process.
 
-use core::fmt;
-
 use crate::irql;
-use crate::ptr::Ptr;
 use crate::report;
 use crate::schedule;
 use crate::stack::Stack;
 use crate::thread::{self, ThreadPage};
 
-/// What an image is being called for; it names the culprit if the call goes wrong.
-#[derive(Clone, Copy, Debug)]
-pub struct CallContext<'a> {
-    /// The kind of function called, as its documentation names it: `classifyFn`, `DriverEntry`.
-    pub what: &'static str,
-    /// Whose function it is: `callout {…} of driver postern`.
-    pub object: &'a str,
-    /// Where the system was when it called, if that says more: `INBOUND_TRANSPORT_V4`.
-    pub at: &'a str,
-}
+mod arguments;
+mod context;
 
-impl fmt::Display for CallContext<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.what, self.object)?;
-        if !self.at.is_empty() {
-            write!(f, ", called at {}", self.at)?;
-        }
-        Ok(())
-    }
-}
-
-/// The lab has stopped at a bug check; nothing enters an image any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the lab has stopped at a bug check; see its violations, then start a new lab")]
-pub struct Stopped;
+pub use arguments::Arguments;
+pub use context::{CallContext, Stopped};
 
 /// How a call into an image ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,68 +132,6 @@ unsafe extern "sysv64" {
         stack_arguments: u32,
     ) -> RawExit;
     pub(crate) fn postern_lab_recover(rsp: u64, why: u64) -> !;
-}
-
-/// A value that travels in one 64-bit argument slot.
-pub trait Argument {
-    fn slot(self) -> u64;
-}
-
-macro_rules! integer_arguments {
-    ($($t:ty),*) => { $(impl Argument for $t { fn slot(self) -> u64 { self as u64 } })* };
-}
-integer_arguments!(u8, u16, u32, u64, usize, i32, i64);
-
-impl<T> Argument for *const T {
-    fn slot(self) -> u64 {
-        self as u64
-    }
-}
-impl<T> Argument for *mut T {
-    fn slot(self) -> u64 {
-        self as u64
-    }
-}
-impl<T> Argument for Ptr<T> {
-    fn slot(self) -> u64 {
-        self.address()
-    }
-}
-
-/// The arguments of one call: a tuple of up to ten [`Argument`]s.
-pub trait Arguments {
-    const COUNT: usize;
-    fn slots(self) -> [u64; 10];
-}
-
-macro_rules! tuple_arguments {
-    ($($count:literal: ($($name:ident),*);)*) => { $(
-        impl<$($name: Argument),*> Arguments for ($($name,)*) {
-            const COUNT: usize = $count;
-            #[allow(non_snake_case, reason = "one name serves the type and its value")]
-            #[inline(always)]
-            fn slots(self) -> [u64; 10] {
-                let ($($name,)*) = self;
-                let values: [u64; $count] = [$($name.slot(),)*];
-                let mut slots = [0; 10];
-                slots[..$count].copy_from_slice(&values);
-                slots
-            }
-        }
-    )* };
-}
-tuple_arguments! {
-    0: ();
-    1: (A);
-    2: (A, B);
-    3: (A, B, C);
-    4: (A, B, C, D);
-    5: (A, B, C, D, E);
-    6: (A, B, C, D, E, F);
-    7: (A, B, C, D, E, F, G);
-    8: (A, B, C, D, E, F, G, H);
-    9: (A, B, C, D, E, F, G, H, I);
-    10: (A, B, C, D, E, F, G, H, I, J);
 }
 
 /// Calls a function of a loaded image at `irql` and returns what it left in `rax`.

@@ -115,8 +115,8 @@ impl Traces {
 
 /// An import that a traced thread is in.
 struct InProgress {
-    /// The innermost call into an image, by the address of its frame.
-    frame: u64,
+    /// How many calls into images the thread was in.
+    depth: usize,
     returns_to: u64,
     index: usize,
 }
@@ -174,12 +174,24 @@ unsafe extern "C" {
     fn postern_lab_traced_return();
 }
 
+/// How many calls into images the thread is in. Their frames' addresses tell nothing: some calls have a stack of their own.
+fn depth(page: &ThreadPage) -> usize {
+    let mut depth = 0;
+    let mut frame = page.innermost();
+    while !frame.is_null() {
+        depth += 1;
+        // SAFETY: a frame of this thread, which lives until its call has returned or was left.
+        frame = unsafe { (*frame).previous };
+    }
+    depth
+}
+
 /// `return_slot` is where the import's return address stands, `arguments` where the first four arguments were put.
 extern "win64" fn before_import(return_slot: *mut u64, arguments: *const [u64; 4]) {
     let page = thread::page();
     let kernel = thread::current();
-    let frame = page.innermost() as u64;
-    if frame == 0 {
+    let depth = depth(page);
+    if depth == 0 {
         return;
     }
     // SAFETY: the assembly has just stored them.
@@ -221,9 +233,9 @@ extern "win64" fn before_import(return_slot: *mut u64, arguments: *const [u64; 4
     // SAFETY: the stub's caller has stored it.
     let returns_to = unsafe { return_slot.read() };
     IN_PROGRESS.with_borrow_mut(|list| {
-        // Those of this frame or of one within it have been left without a return: stacks grow downwards.
-        list.retain(|one| one.frame > frame);
-        list.push(InProgress { frame, returns_to, index });
+        // Those of this frame or of one within it have been left without a return.
+        list.retain(|one| one.depth < depth);
+        list.push(InProgress { depth, returns_to, index });
     });
     // SAFETY: the import returns to the second routine, which goes on to where it was to return.
     unsafe { return_slot.write(postern_lab_traced_return as *const () as u64) };
@@ -231,9 +243,9 @@ extern "win64" fn before_import(return_slot: *mut u64, arguments: *const [u64; 4
 
 /// Returns the address at which the image goes on.
 extern "win64" fn after_import(returned: u64) -> u64 {
-    let frame = thread::page().innermost() as u64;
+    let depth = depth(thread::page());
     let done = IN_PROGRESS.with_borrow_mut(|list| {
-        list.retain(|one| one.frame >= frame);
+        list.retain(|one| one.depth <= depth);
         list.pop()
     });
     let done = done.expect("an import returns to the frame that it was called in");

@@ -112,7 +112,7 @@ struct Told<'a> {
 }
 
 pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
-    let device = Device::open(context.client()?, "postern ask")?;
+    let device = Device::open(&context.address, "postern ask")?;
     if arguments.list {
         return list(context, &device, &arguments);
     }

@@ -15,9 +15,8 @@ use crate::filter::app_id;
 use crate::filter::protocol::Protocol;
 use crate::filter::spec::endpoint;
 use crate::lab::address::Address;
-use crate::lab::client::Client;
+use crate::lab::driver;
 use crate::lab::message::Request;
-use crate::lab::status::Status;
 use crate::output::parse_time;
 use crate::replay::{Attempt, Connection, Direction, Stage, Verdict};
 
@@ -164,7 +163,7 @@ fn describe(shown: &Shown) -> String {
 
 /// The number under which our driver holds it; another driver's callouts may put off decisions, too.
 fn held(context: &Context, command: &str, attempt: &Attempt) -> Option<u64> {
-    let device = context.client().and_then(|client| Device::open(client, command)).ok()?;
+    let device = Device::open(&context.address, command).ok()?;
     let Connection { protocol, local, remote, .. } = attempt.connection;
     let is_it = |ends: &EndsView| (ends.protocol, ends.local, ends.remote) == (protocol, local, remote);
     let entries = device.held().ok()?;
@@ -206,7 +205,7 @@ fn default_local(remote: IpAddr) -> IpAddr {
 
 /// Without our driver in the lab there are none.
 fn statistics(context: &Context, command: &str) -> Result<Vec<CalloutStatistics>> {
-    match Device::try_open(context.client()?, command)? {
+    match Device::try_open(&context.address, command)? {
         Ok(device) => device.statistics(),
         Err(_) => Ok(Vec::new()),
     }
@@ -219,12 +218,9 @@ fn wait_while_held(address: &Address, operation: u64) -> Result<()> {
     const PACKET: Duration = Duration::from_millis(500);
     loop {
         // Not open in between, so that a driver that is asked to unload waits for nobody here.
-        let waits = match Device::try_open(Client::connect(address)?, "postern accept")? {
+        let waits = match Device::try_open(address, "postern accept")? {
             Ok(device) => device.held()?.iter().any(|held| held.operation == operation),
-            Err(_) => {
-                let lab: Status = Client::connect(address)?.call(&Request::Status)?;
-                lab.drivers.iter().any(|driver| driver.unload_pending)
-            }
+            Err(_) => driver::stopping(address)?.is_some(),
         };
         if !waits {
             std::thread::sleep(PACKET);

@@ -9,12 +9,11 @@ use comfy_table::Cell;
 use serde::Serialize;
 
 use crate::cli::Context;
-use crate::commands::lab::describe_violations;
 use crate::device::{CalloutStatistics, Device};
+use crate::driver::{Checked, Driver, Holder, Stopping, Unload, Unloaded, Violation};
 use crate::failure::{Exit, Failure, Result};
-use crate::lab::message::{Hex, Request};
-use crate::lab::status::{Driver, Holder, Status, Stopping, Unload, Unloaded};
 use crate::output::{count, counted, lines, table};
+use crate::system;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -69,10 +68,11 @@ pub enum Model {
 }
 
 impl Model {
-    pub fn file_name(self) -> &'static str {
+    /// The image that this program carries: its file's name, and its bytes.
+    pub fn carried(self) -> (&'static str, &'static [u8]) {
         match self {
-            Model::Kmdf => "postern.sys",
-            Model::Wdm => "postern_wdm.sys",
+            Model::Kmdf => postern_image::IMAGES[0],
+            Model::Wdm => postern_image::IMAGES[1],
         }
     }
 }
@@ -86,24 +86,17 @@ pub fn run(context: &Context, command: Command) -> Result<Exit> {
 }
 
 fn load(context: &Context, image: Option<PathBuf>, model: Model, name: Option<String>) -> Result<Exit> {
-    let bytes = image_bytes(image.as_deref(), model)?;
     let service = name.unwrap_or_else(|| service_name(image.as_deref()));
-    let driver: Driver =
-        context.client()?.call(&Request::DriverLoad { service, image: Hex(bytes) }).map_err(Failure::from).map_err(
-            |failure| match &image {
-                Some(path) => Failure { message: format!("{}: {}", path.display(), failure.message), ..failure },
-                None => failure,
-            },
-        )?;
+    let driver = system::driver::load(&context.address, service, image.as_deref(), model)?;
     context.output.print(&driver, |driver| {
-        format!(
-            "loaded {} at {:#x}, {} bytes, {}, in {:.2} ms",
-            driver.service,
-            driver.base,
-            count(driver.size),
-            counted(driver.registrations.len() as u64, "callout"),
-            driver.load_milliseconds.unwrap_or_default()
-        )
+        let mut text = format!("loaded {}", driver.service);
+        if let (Some(base), Some(size)) = (driver.base, driver.size) {
+            text += &format!(" at {base:#x}, {} bytes", count(size));
+        }
+        if let Some(registrations) = &driver.registrations {
+            text += &format!(", {}", counted(registrations.len() as u64, "callout"));
+        }
+        text + &format!(", in {:.2} ms", driver.load_milliseconds.unwrap_or_default())
     })?;
     Ok(Exit::Success)
 }
@@ -125,11 +118,7 @@ pub fn image_bytes(image: Option<&Path>, model: Model) -> Result<Vec<u8>> {
             }
             Ok(bytes)
         }
-        None => Ok(match model {
-            Model::Kmdf => postern_image::POSTERN_SYS,
-            Model::Wdm => postern_image::POSTERN_WDM_SYS,
-        }
-        .to_vec()),
+        None => Ok(model.carried().1.to_vec()),
     }
 }
 
@@ -142,11 +131,9 @@ pub fn service_name(image: Option<&Path>) -> String {
 }
 
 fn unload(context: &Context, service: String, no_wait: bool) -> Result<Exit> {
-    let client = context.client()?;
-    let unload: Unload =
-        client.call_with_progress(&Request::DriverUnload { service, wait: !no_wait }, |stopping: Stopping| {
-            eprint!("{}", describe_stopping(&stopping));
-        })?;
+    let unload = system::driver::unload(&context.address, service, !no_wait, |stopping: Stopping| {
+        eprint!("{}", describe_stopping(&stopping));
+    })?;
     match unload {
         Unload::Done(unloaded) => {
             context.output.print(&unloaded, describe_unloaded)?;
@@ -174,9 +161,14 @@ fn describe_holders(holders: &[Holder], open_handles: &[String]) -> String {
         return open_handles.iter().map(|handles| format!("  held: {handles}\n")).collect();
     }
     let line = |holder: &Holder| {
-        let Holder { command, process_id, since, parked } = holder;
-        let requests = counted(*parked as u64, "request");
-        format!("  held by {command} (process {process_id}) since {since}, {requests} in the driver\n")
+        let mut line = format!("  held by {} (process {})", holder.command, holder.process_id);
+        if let Some(since) = &holder.since {
+            line += &format!(" since {since}");
+        }
+        if let Some(parked) = holder.parked {
+            line += &format!(", {} in the driver", counted(parked as u64, "request"));
+        }
+        line + "\n"
     };
     holders.iter().map(line).collect()
 }
@@ -187,22 +179,55 @@ pub fn describe_unloaded(unloaded: &Unloaded) -> String {
     for line in &unloaded.receipt {
         text += &format!("  {line}\n");
     }
-    text += &format!(
-        "unloaded {} in {:.2} ms, {} before",
-        unloaded.service,
-        unloaded.milliseconds,
-        counted(unloaded.registrations as u64, "callout")
-    );
-    match &unloaded.violations[..] {
-        [] if unloaded.is_clean() => text + ": nothing left behind, no late call\n",
-        [] => text + ": its own receipt is not complete\n",
-        some => text + &format!(": the lab found {}\n", some.len()) + &describe_violations(some),
+    text += &format!("unloaded {} in {:.2} ms", unloaded.service, unloaded.milliseconds);
+    if let Some(registrations) = unloaded.registrations {
+        text += &format!(", {} before", counted(registrations as u64, "callout"));
     }
+    match &unloaded.violations[..] {
+        [] if !unloaded.is_clean() => text + ": its own receipt is not complete\n",
+        [] => {
+            text + match unloaded.checked {
+                Checked::Lab => ": nothing left behind, no late call\n",
+                Checked::FilterEngine => ": nothing left behind in the filter engine\n",
+                Checked::Nothing => "\n",
+            }
+        }
+        some => {
+            let who = if unloaded.checked == Checked::Lab { "the lab" } else { "the filter engine" };
+            text + &format!(": {who} found {}\n", some.len()) + &describe_violations(some)
+        }
+    }
+}
+
+/// What drivers did wrong, one after the other.
+pub fn describe_violations(violations: &[Violation]) -> String {
+    let mut text = String::new();
+    for violation in violations {
+        text += &match &violation.driver {
+            Some(driver) => format!("{driver}: {}: {}\n", violation.kind, violation.what),
+            None => format!("{}: {}\n", violation.kind, violation.what),
+        };
+        if let Some(place) = &violation.place {
+            text += &format!("  at {place}\n");
+        }
+        for doing in &violation.doing {
+            text += &format!("  during {doing}\n");
+        }
+        if violation.times > 1 {
+            text += &format!("  {} times\n", count(violation.times));
+        }
+        if !violation.remedy.is_empty() {
+            text += &format!("  to mend: {}\n", violation.remedy);
+        }
+    }
+    text
 }
 
 #[derive(Serialize)]
 struct Shown {
-    service: String,
+    /// Of one that is not loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
     loaded: bool,
     /// `running`, or `stopping`: waits for its handles to be closed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,34 +237,51 @@ struct Shown {
     /// Of the Postern driver.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
+    /// Whether Windows starts drivers with a test signature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test_signing: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     callouts: Vec<CalloutStatistics>,
 }
 
 fn status(context: &Context, service: &str) -> Result<Exit> {
-    let client = context.client()?;
-    let lab: Status = client.call(&Request::Status)?;
-    let driver = lab.drivers.into_iter().find(|driver| driver.service.eq_ignore_ascii_case(service));
+    let driver = system::driver::find(&context.address, service)?;
     // Whatever its service is called: the device tells whose it is. While the driver stops nobody can open it.
-    let device = Device::try_open(context.client()?, "postern driver status")?.ok();
-    let device = device.filter(|device| driver.is_some() && device.service().eq_ignore_ascii_case(service));
+    let device = match driver {
+        Some(_) => Device::try_open(&context.address, "postern driver status")?.ok(),
+        None => None,
+    };
+    let device = device.filter(|device| device.is_of(service));
     let shown = Shown {
-        service: service.to_owned(),
+        service: driver.is_none().then(|| service.to_owned()),
         loaded: driver.is_some(),
         state: driver.as_ref().map(|driver| if driver.unload_pending { "stopping" } else { "running" }),
         driver,
         version: device.as_ref().map(Device::version).transpose()?,
+        test_signing: system::driver::test_signing(),
         callouts: device.as_ref().map(Device::statistics).transpose()?.unwrap_or_default(),
     };
     context.output.print(&shown, |shown| {
-        let Some(driver) = &shown.driver else {
-            return format!("driver {service} is not loaded: load it with `postern driver load`");
+        let signing = match shown.test_signing {
+            Some(true) => "test signing is on: drivers with a test signature start\n",
+            Some(false) => "test signing is off: only drivers that Microsoft has signed start\n",
+            None => "",
         };
-        let mut text = format!("driver {service} is loaded at {:#x}", driver.base);
+        let Some(driver) = &shown.driver else {
+            return format!("driver {service} is not loaded: load it with `postern driver load`\n{signing}");
+        };
+        let mut text = format!("driver {service} is loaded");
+        if let Some(base) = driver.base {
+            text += &format!(" at {base:#x}");
+        }
         if let Some(version) = &shown.version {
             text += &format!(", version {version}");
         }
         text += if driver.unload_pending { ", stopping: waits for handles\n" } else { "\n" };
+        if let Some(image) = &driver.image {
+            text += &format!("image {image}\n");
+        }
+        text += signing;
         text += &describe_holders(&driver.holders, &driver.open_handles);
         if shown.callouts.is_empty() {
             return text;

@@ -10,11 +10,10 @@ use postern_faults::sweep::{Case, Plan, PlanError, Tried};
 use postern_lab::{Config, Lab, LoadError, Meaning};
 use serde::Serialize;
 
-use super::driver::{Model, image_bytes, service_name};
-use super::lab::describe_violations;
+use super::driver::{Model, describe_violations, image_bytes, service_name};
 use crate::cli::Context;
+use crate::driver::Violation;
 use crate::failure::{Exit, Failure, Result};
-use crate::lab::status::Violation;
 use crate::output::{self, Output, ProgressLine, count, counted, lines, table};
 
 #[derive(Debug, Args)]

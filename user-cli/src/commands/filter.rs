@@ -15,7 +15,7 @@ use crate::filter::describe::View;
 use crate::filter::explain::explain;
 use crate::filter::own::{Lifetime, Owner, sweep};
 use crate::filter::spec::Spec;
-use crate::interrupt;
+use crate::interrupt::Signals;
 use crate::output::{lines, table, verdict};
 
 #[derive(Debug, Subcommand)]
@@ -96,7 +96,7 @@ fn add(context: &Context, spec: &Spec) -> Result<Exit> {
     let planned = spec.plan(&owner)?;
     let dynamic = spec.lifetime == Lifetime::Dynamic;
     // Before anything is added, so that no signal is missed that would leave it behind.
-    let signals = if dynamic { Some(interrupt::signals()?) } else { None };
+    let signals = if dynamic { Some(Signals::new()?) } else { None };
     let engine = context.engine(dynamic)?;
     let ids = transaction(&*engine, Access::ReadWrite, || owner.add(&*engine, &planned)).map_err(explain)?;
     let (filters, providers) = (engine.filters().map_err(explain)?, engine.providers().map_err(explain)?);
@@ -111,7 +111,7 @@ fn add(context: &Context, spec: &Spec) -> Result<Exit> {
     })?;
     if let Some(mut signals) = signals {
         eprintln!("the filter is there until this command ends (Ctrl-C)");
-        signals.forever().next();
+        signals.wait();
     }
     Ok(Exit::Success)
 }

@@ -43,7 +43,7 @@ struct Shown {
 }
 
 pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
-    let device = Device::open(context.client()?, "postern flows")?;
+    let device = Device::open(&context.address, "postern flows")?;
     let entries = device.flows()?;
     let now = Timestamp::now();
     let flows = entries.iter().map(|entry| FlowView::new(entry, now, &device)).collect::<Result<Vec<_>>>()?;

@@ -4,14 +4,16 @@ use clap::{Args, Subcommand};
 use comfy_table::Cell;
 use serde::Serialize;
 
+use super::driver::describe_violations;
 use crate::cli::Context;
+use crate::driver::Violation;
 use crate::failure::{Exit, Failure, Result};
 use crate::lab::client::Client;
 use crate::lab::host::{Bfe, Settings};
 use crate::lab::message::{Fault, Occurrences, Request};
-use crate::lab::status::{Status, Stopped, Violation};
+use crate::lab::status::{Status, Stopped};
 use crate::lab::{daemon, server};
-use crate::output::{count, counted, lines, table, time};
+use crate::output::{counted, lines, table, time};
 use crate::status;
 
 #[derive(Debug, Subcommand)]
@@ -196,8 +198,8 @@ fn show_status(context: &Context) -> Result<Exit> {
             let rows = status.drivers.iter().map(|driver| {
                 [
                     Cell::new(&driver.service),
-                    Cell::new(format!("{:#x}", driver.base)),
-                    Cell::new(format!("{:#x}", driver.size)),
+                    Cell::new(format!("{:#x}", driver.base.unwrap_or_default())),
+                    Cell::new(format!("{:#x}", driver.size.unwrap_or_default())),
                 ]
             });
             text + "\n" + &lines(&table(["driver", "base", "size"], rows))
@@ -221,28 +223,4 @@ impl Inject {
         })?;
         Ok(Exit::Success)
     }
-}
-
-/// What drivers did wrong, one after the other.
-pub fn describe_violations(violations: &[Violation]) -> String {
-    let mut text = String::new();
-    for violation in violations {
-        text += &match &violation.driver {
-            Some(driver) => format!("{driver}: {}: {}\n", violation.kind, violation.what),
-            None => format!("{}: {}\n", violation.kind, violation.what),
-        };
-        if let Some(place) = &violation.place {
-            text += &format!("  at {place}\n");
-        }
-        for doing in &violation.doing {
-            text += &format!("  during {doing}\n");
-        }
-        if violation.times > 1 {
-            text += &format!("  {} times\n", count(violation.times));
-        }
-        if !violation.remedy.is_empty() {
-            text += &format!("  to mend: {}\n", violation.remedy);
-        }
-    }
-    text
 }

@@ -3,13 +3,23 @@
 pub mod ask;
 pub mod audit;
 pub mod completions;
-pub mod connect;
 pub mod driver;
-pub mod endure;
-pub mod faults;
 pub mod filter;
 pub mod flows;
-pub mod lab;
-pub mod replay;
 pub mod state;
 pub mod watch;
+
+// Those that need a lab.
+#[cfg(not(windows))]
+pub mod connect;
+#[cfg(not(windows))]
+pub mod endure;
+#[cfg(not(windows))]
+pub mod faults;
+#[cfg(not(windows))]
+pub mod lab;
+#[cfg(not(windows))]
+pub mod replay;
+
+#[cfg(windows)]
+pub use crate::windows::without_lab::{connect, endure, lab, replay};

@@ -41,7 +41,7 @@ pub struct Arguments {
 }
 
 pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
-    let device = Device::open(context.client()?, "postern watch")?;
+    let device = Device::open(&context.address, "postern watch")?;
     let canceller = Arc::new(device.canceller()?);
     let on_signal = Arc::clone(&canceller);
     interrupt::on_signal(move || on_signal.cancel())?;

@@ -17,10 +17,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub use view::{EndsView, EventView, FlowView, HeldView, event_kind, program};
 
 use crate::failure::{Failure, Result};
-use crate::lab::client::{CallError, Canceller, Client};
-use crate::lab::message::{Hex, Opened, Refusal, Request};
-use crate::lab::status::Status;
 use crate::status;
+use crate::system::device::{Canceller, Handle};
+use crate::system::{Address, driver};
 
 /// What one callout of the driver has done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,8 +37,7 @@ const OUTPUT: usize = 64 << 10;
 
 /// A handle to the driver's device. Dropping it closes it.
 pub struct Device {
-    client: Client,
-    opened: Opened,
+    handle: Handle,
     /// Paths of programs, by the driver's numbers.
     applications: RefCell<HashMap<u32, Option<String>>>,
 }
@@ -50,15 +48,6 @@ pub enum DeviceError {
     /// An `NTSTATUS`.
     Status(u32),
     Failed(Failure),
-}
-
-impl From<CallError> for DeviceError {
-    fn from(error: CallError) -> DeviceError {
-        match error {
-            CallError::Refused(Refusal::Status(status)) => DeviceError::Status(status),
-            other => DeviceError::Failed(at_device(other.into())),
-        }
-    }
 }
 
 impl From<Failure> for DeviceError {
@@ -83,33 +72,32 @@ impl From<DeviceError> for Failure {
     }
 }
 
-fn at_device(failure: Failure) -> Failure {
+/// Says where it failed.
+pub fn at_device(failure: Failure) -> Failure {
     Failure { message: format!("{DEVICE_PATH}: {}", failure.message), ..failure }
 }
 
 impl Device {
     /// Opens the device; `command` is what others are told of who holds it.
-    pub fn open(client: Client, command: &str) -> Result<Device> {
-        Device::try_open(client, command)?.map_err(|failure| *failure)
+    pub fn open(address: &Address, command: &str) -> Result<Device> {
+        Device::try_open(address, command)?.map_err(|failure| *failure)
     }
 
     /// Opens the device if there is one; else says why there is not.
-    pub fn try_open(client: Client, command: &str) -> Result<Result<Device, Box<Failure>>> {
-        let request = Request::DeviceOpen { device: DEVICE_PATH.to_owned(), command: command.to_owned() };
-        match client.call(&request).map_err(DeviceError::from) {
-            Ok(opened) => Ok(Ok(Device { client, opened, applications: RefCell::default() })),
+    pub fn try_open(address: &Address, command: &str) -> Result<Result<Device, Box<Failure>>> {
+        match Handle::open(address, DEVICE_PATH, command) {
+            Ok(handle) => Ok(Ok(Device { handle, applications: RefCell::default() })),
             Err(DeviceError::Status(code @ (status::NO_SUCH_DEVICE | status::OBJECT_NAME_NOT_FOUND))) => {
-                let lab: Status = client.call(&Request::Status)?;
                 let failure = at_device(Failure::new(status::describe(code)));
-                Ok(Err(Box::new(match lab.drivers.iter().find(|driver| driver.unload_pending) {
-                    Some(driver) => Failure {
+                Ok(Err(Box::new(match driver::stopping(address)? {
+                    Some(service) => Failure {
                         message: format!(
-                            "{}: driver {} is stopping and lets nobody in any more",
-                            failure.message, driver.service
+                            "{}: driver {service} is stopping and lets nobody in any more",
+                            failure.message
                         ),
                         ..failure
                     }
-                    .help(format!("`postern driver status {}` shows for whom it waits", driver.service)),
+                    .help(format!("`postern driver status {service}` shows for whom it waits")),
                     None => {
                         Failure { message: format!("{}: the Postern driver is not loaded", failure.message), ..failure }
                             .help("load it with `postern driver load`")
@@ -120,14 +108,14 @@ impl Device {
         }
     }
 
-    /// The service of the driver whose device it is.
-    pub fn service(&self) -> &str {
-        &self.opened.service
+    /// Whether it is the device of the driver of that service.
+    pub fn is_of(&self, service: &str) -> bool {
+        self.handle.is_of(service)
     }
 
     /// Ends what waits in the driver early.
     pub fn canceller(&self) -> Result<Canceller> {
-        self.client.canceller()
+        self.handle.canceller()
     }
 
     /// The driver's version.
@@ -213,11 +201,8 @@ impl Device {
     /// Waits for events from `from` on. Ends without any if it was cancelled.
     pub fn watch(&self, from: u64) -> Result<Option<(WatchHeader, Vec<Event>)>> {
         let request = WatchRequest { protocol: postern_protocol::VERSION, reserved: 0, from };
-        match self.control(WATCH, request.as_bytes(), OUTPUT) {
-            Ok(output) => Ok(Some(events(&output)?)),
-            Err(DeviceError::Status(status::CANCELLED)) if self.client.is_cancelled() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let output = self.handle.control_cancellable(WATCH, request.as_bytes(), OUTPUT)?;
+        output.as_deref().map(events).transpose()
     }
 
     fn list<T: Entry>(&self, code: u32) -> Result<Vec<T>> {
@@ -240,19 +225,7 @@ impl Device {
     }
 
     fn control(&self, code: u32, input: &[u8], output_length: usize) -> Result<Vec<u8>, DeviceError> {
-        let request =
-            Request::DeviceControl { handle: self.opened.handle, code, input: Hex(input.to_vec()), output_length };
-        // Only what waits in the driver is to be cancelled.
-        let answer = if code == WATCH { self.client.call_cancellable(&request) } else { self.client.call(&request) };
-        let Hex(output) = answer?;
-        Ok(output)
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        // If this fails, the lab closes the handle with the connection.
-        let _ = self.client.call::<()>(&Request::DeviceClose { handle: self.opened.handle });
+        self.handle.control(code, input, output_length)
     }
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::app_id;
 use super::own::{Lifetime, Owner};
 use super::protocol::Protocol;
-use crate::lab::message::hex;
+use crate::output::hex;
 
 /// A filter as `--json` shows it.
 #[derive(Debug, Clone, Serialize)]

@@ -35,7 +35,9 @@ fn help(error: FwpError) -> Option<&'static str> {
         FwpError::DynamicSessionInProgress => "remove it from a session that is not dynamic",
         FwpError::InUse => "`postern state` shows what refers to it: remove that first",
         FwpError::BuiltinObject => "built-in objects stay",
-        FwpError::CalloutNotificationFailed => "the callout's driver refused the filter: see `postern lab log`",
+        FwpError::CalloutNotificationFailed => {
+            "the callout's driver refused the filter: see what it printed (in a lab: `postern lab log`)"
+        }
         FwpError::IncompatibleLayer => "the callout belongs to another layer",
         FwpError::SessionAborted | FwpError::TxnAborted => "try again: nothing was changed",
         _ => return None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use postern_lab::{File, Lab, NtStatus};
 
 use super::message::{Opened, Refusal};
-use super::status::Holder;
+use crate::driver::Holder;
 use crate::failure::Failure;
 
 /// The open handles, and whose they are.
@@ -98,8 +98,8 @@ impl Handles {
             .map(|handle| Holder {
                 process_id: handle.process_id,
                 command: handle.command.clone(),
-                since: handle.since.clone(),
-                parked: handle.parked.load(Ordering::Relaxed),
+                since: Some(handle.since.clone()),
+                parked: Some(handle.parked.load(Ordering::Relaxed)),
             })
             .collect()
     }

@@ -16,8 +16,9 @@ use uuid::Uuid;
 use super::address::Address;
 use super::handles::Handles;
 use super::message::{EngineCall, Fault, Occurrences, Opened, Refusal};
-use super::status::{Driver, Status, Stopped, Stopping, Unload, Unloaded, Violation};
+use super::status::{Status, Stopped};
 use crate::capture::Transport;
+use crate::driver::{Checked, Driver, Stopping, Unload, Unloaded, Violation};
 use crate::failure::{Failure, Result};
 use crate::filter::address::Addresses;
 use crate::replay::{
@@ -200,9 +201,10 @@ impl Host {
         Driver {
             holders: self.handles.holders(&info.service),
             service: info.service,
-            base: info.base,
-            size: info.size.into(),
-            registrations: info.registrations,
+            base: Some(info.base),
+            size: Some(info.size.into()),
+            image: None,
+            registrations: Some(info.registrations),
             open_handles: info.open_handles,
             unload_pending: info.unload_pending,
             load_milliseconds: None,
@@ -520,7 +522,8 @@ impl From<UnloadReport> for Unloaded {
         Unloaded {
             service: report.service,
             milliseconds: report.duration.as_secs_f64() * 1e3,
-            registrations: report.registrations.len(),
+            registrations: Some(report.registrations.len()),
+            checked: Checked::Lab,
             // Drivers often tell the debugger and ETW the same; the log has both.
             receipt: report.log.into_iter().filter(|line| !line.starts_with("ETW: ")).collect(),
             violations: report.violations.iter().map(Violation::from).collect(),

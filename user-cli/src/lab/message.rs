@@ -11,6 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::failure::Failure;
+use crate::output::hex;
 use crate::replay::{Attempt, Replay};
 
 /// Version of this protocol. Lab and client must have the same: both come from one executable.
@@ -35,12 +36,12 @@ pub enum Request {
         session: u64,
         call: EngineCall,
     },
-    /// Answer: [`Driver`](super::status::Driver).
+    /// Answer: [`Driver`](crate::driver::Driver).
     DriverLoad {
         service: String,
         image: Hex,
     },
-    /// Progress while it waits for handles: [`Stopping`](super::status::Stopping). Answer: [`Unload`](super::status::Unload).
+    /// Progress while it waits for handles: [`Stopping`](crate::driver::Stopping). Answer: [`Unload`](crate::driver::Unload).
     DriverUnload {
         service: String,
         /// Whether to wait until the handles to its devices are closed.
@@ -72,7 +73,7 @@ pub enum Request {
     SetBfeRunning(bool),
     /// Answer: a list of lines.
     Log,
-    /// Answer: a list of [`Violation`](super::status::Violation).
+    /// Answer: a list of [`Violation`](crate::driver::Violation).
     Violations,
 }
 
@@ -202,17 +203,6 @@ impl<'de> Deserialize<'de> for Hex {
             _ => Err(serde::de::Error::custom("not an even number of hexadecimal digits")),
         }
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(DIGITS[usize::from(byte >> 4)] as char);
-        text.push(DIGITS[usize::from(byte & 15)] as char);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::address::{Address, is_trusted};
 use super::host::{Host, Settings};
 use super::message::{EngineCall, Greeting, Hex, Refusal, Reply, Request, VERSION};
-use super::status::{Unload, Unloaded};
+use crate::driver::{Unload, Unloaded};
 use crate::failure::{Failure, Result};
 use crate::output::counted;
 
@@ -202,7 +202,7 @@ impl<'a> Client<'a> {
             Request::DriverLoad { service, image: Hex(image) } => {
                 let result = self.host.load(&service, &image);
                 match &result {
-                    Ok(driver) => eprintln!("{} loaded {service} at {:#x}", now(), driver.base),
+                    Ok(driver) => eprintln!("{} loaded {service} at {:#x}", now(), driver.base.unwrap_or_default()),
                     Err(_) => eprintln!("{} could not load {service}", now()),
                 }
                 value(result?)

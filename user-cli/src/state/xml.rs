@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::State;
 use crate::filter::app_id;
-use crate::lab::message::hex;
+use crate::output::hex;
 
 /// Writes the file.
 pub fn write(state: &State, out: impl Write) -> io::Result<()> {

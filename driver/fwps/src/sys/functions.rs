@@ -3,7 +3,7 @@
 use super::*;
 use core::ffi::c_void;
 
-#[cfg_attr(windows, link(name = "fwpkclnt"))]
+#[cfg_attr(target_env = "msvc", link(name = "fwpkclnt"))]
 unsafe extern "system" {
     // Callouts. IRQL: PASSIVE_LEVEL.
     pub fn FwpsCalloutRegister3(
@@ -219,7 +219,7 @@ unsafe extern "system" {
 }
 
 // NDIS. IRQL: at most DISPATCH_LEVEL.
-#[cfg_attr(windows, link(name = "ndis"))]
+#[cfg_attr(target_env = "msvc", link(name = "ndis"))]
 unsafe extern "system" {
     pub fn NdisAllocateNetBufferListPool(
         NdisHandle: HANDLE,
@@ -258,7 +258,7 @@ unsafe extern "system" {
 }
 
 // Memory of packets. IRQL: at most DISPATCH_LEVEL.
-#[cfg_attr(windows, link(name = "ntoskrnl"))]
+#[cfg_attr(target_env = "msvc", link(name = "ntoskrnl"))]
 unsafe extern "system" {
     /// The memory is zeroed.
     pub fn ExAllocatePool2(Flags: u64, NumberOfBytes: usize, Tag: u32) -> *mut c_void;

@@ -4,11 +4,14 @@
 //! into requests. Behaviour follows the framework's published source (microsoft/Windows-Driver-Frameworks)
 //! and its documentation; what a driver does against the rules is reported even where Windows only
 //! notices under Driver Verifier.
+//!
+//! `lab/wine` compiles these files for Wine's kernel too, without timers, work items, DPCs and registry keys, which the driver does not use.
 
 mod attributes;
 mod bind;
 mod client;
 mod collection;
+#[cfg(target_os = "linux")]
 mod deferred;
 mod device;
 mod dispatch;
@@ -21,6 +24,7 @@ mod memory;
 mod names;
 mod object;
 mod queue;
+#[cfg(target_os = "linux")]
 mod registry;
 mod report;
 mod request;
@@ -56,10 +60,12 @@ pub(crate) const FUNCTIONS: &[&[Export]] = &[
     request_buffers::FUNCTIONS,
     request_cancel::FUNCTIONS,
     lock::FUNCTIONS,
+    #[cfg(target_os = "linux")]
     deferred::FUNCTIONS,
     memory::FUNCTIONS,
     collection::FUNCTIONS,
     string::FUNCTIONS,
+    #[cfg(target_os = "linux")]
     registry::FUNCTIONS,
 ];
 

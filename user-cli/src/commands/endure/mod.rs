@@ -14,19 +14,18 @@ use serde::Serialize;
 
 use self::rounds::{Happened, Rounds};
 use self::traffic::{Crowd, FILTERS};
-use super::driver::{Model, image_bytes, service_name};
-use super::lab::describe_violations;
+use super::driver::{Model, describe_violations, image_bytes, service_name};
 use crate::cli::{Context, session};
+use crate::driver::Violation;
 use crate::engine::{Access, transaction};
 use crate::failure::{Exit, Failure, Result};
 use crate::filter::explain::explain;
 use crate::filter::own::Owner;
 use crate::filter::spec::Spec;
-use crate::interrupt;
 use crate::lab::engine::LabEngine;
 use crate::lab::host::{Bfe, Host, Settings};
 use crate::lab::message::{Fault, Occurrences};
-use crate::lab::status::Violation;
+use crate::lab::signals;
 use crate::output::{self, Output, ProgressLine, bytes, count, lines, table, time};
 use crate::status;
 
@@ -85,7 +84,7 @@ impl Arguments {
     fn subjects(&self) -> Result<Vec<Subject>> {
         let subject = |model: Model, file: Option<&PathBuf>| {
             Ok(Subject {
-                image: file.map_or_else(|| model.file_name().to_owned(), |path| path.display().to_string()),
+                image: file.map_or_else(|| model.carried().0.to_owned(), |path| path.display().to_string()),
                 service: service_name(file.map(PathBuf::as_path)),
                 bytes: image_bytes(file.map(PathBuf::as_path), model)?,
                 carried: file.is_none(),
@@ -185,7 +184,7 @@ struct Summaries {
 
 pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
     let subjects = arguments.subjects()?;
-    let interrupted = interrupt::flag()?;
+    let interrupted = signals::flag()?;
     let mut summaries = Vec::new();
     for subject in &subjects {
         let summary = endure(&arguments, subject, &interrupted)?;

@@ -8,9 +8,9 @@ use serde::Serialize;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::traffic::{Crowd, FLOWS, Pace};
+use crate::driver::Unloaded;
 use crate::failure::Result;
 use crate::lab::host::Host;
-use crate::lab::status::Unloaded;
 
 /// Of so many rounds the first is a long one: it lasts until held operations run out of time, and tens of thousands of flows are alive.
 const LONG: u32 = 100;

@@ -1,0 +1,32 @@
+//! Loads, uses and unloads a driver image under Wine, through its service manager and the driver's device, and asks the filter engine what
+//! the driver has left. `cargo xtask test --wine` starts it.
+//!
+//! The arguments are the image, and how many rounds. The last line says how many checks passed and failed, the one before how many
+//! stays of the driver ended: each must have left a complete receipt in the log.
+
+#[cfg(windows)]
+mod checks;
+#[cfg(windows)]
+mod device;
+#[cfg(windows)]
+mod driver;
+#[cfg(windows)]
+mod engine;
+#[cfg(windows)]
+mod service;
+
+#[cfg(windows)]
+fn main() -> std::process::ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(image), Some(rounds)) = (arguments.next(), arguments.next().and_then(|rounds| rounds.parse().ok()))
+    else {
+        eprintln!("usage: scenario <image> <rounds>");
+        return std::process::ExitCode::FAILURE;
+    };
+    checks::run(&image, rounds)
+}
+
+#[cfg(not(windows))]
+fn main() -> anyhow::Result<()> {
+    anyhow::bail!("this is a program for Wine: `cargo xtask test --wine` builds and starts it")
+}

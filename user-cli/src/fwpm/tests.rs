@@ -1,0 +1,230 @@
+//! The structures read with the driver's declarations of them, whose layouts are asserted against the WDK's headers; and both ways.
+
+use bumpalo::Bump;
+use fwps::sys;
+use postern_engine::FwpError;
+use postern_engine::objects::{
+    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Provider, Session,
+    Sublayer, Weight,
+};
+use uuid::{Uuid, uuid};
+use widestring::U16CStr;
+use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
+
+use super::{compose, parse};
+
+const KEY: Uuid = uuid!("00112233-4455-6677-8899-aabbccddeeff");
+const OTHER: Uuid = uuid!("0f0e0d0c-0b0a-0908-0706-050403020100");
+
+fn display() -> DisplayData {
+    DisplayData { name: "Schloß".into(), description: "a gate".into() }
+}
+
+/// As the WDK's headers lay it out.
+fn as_wdk<T, Wdk: Copy>(structure: &T) -> Wdk {
+    assert_eq!((size_of::<T>(), align_of::<T>()), (size_of::<Wdk>(), align_of::<Wdk>()));
+    // SAFETY: Both are plain C structures of this size; the tests read what was set.
+    unsafe { (&raw const *structure).cast::<Wdk>().read() }
+}
+
+fn key(guid: sys::GUID) -> Uuid {
+    Uuid::from_u128(guid.to_u128())
+}
+
+fn text(text: *const u16) -> String {
+    // SAFETY: What is composed ends with a NUL.
+    unsafe { U16CStr::from_ptr_str(text) }.to_string().unwrap()
+}
+
+/// What a union's pointer points to.
+fn at<T: Copy>(pointer: *const T) -> T {
+    // SAFETY: Only for what was composed just now.
+    unsafe { pointer.read() }
+}
+
+fn values() -> Vec<(FWP_DATA_TYPE, ConditionValue)> {
+    let range = |low, high| ConditionValue::Range(Box::new((low, high)));
+    vec![
+        (FWP_EMPTY, ConditionValue::Empty),
+        (FWP_UINT8, ConditionValue::Uint8(6)),
+        (FWP_UINT16, ConditionValue::Uint16(443)),
+        (FWP_UINT32, ConditionValue::Uint32(0xC000_0201)),
+        (FWP_UINT64, ConditionValue::Uint64(0x1234_5678_9ABC_DEF0)),
+        (FWP_BYTE_ARRAY16_TYPE, ConditionValue::ByteArray16([7; 16])),
+        (FWP_BYTE_ARRAY6_TYPE, ConditionValue::ByteArray6([1, 2, 3, 4, 5, 6])),
+        (FWP_BYTE_BLOB_TYPE, ConditionValue::ByteBlob(vec![1, 2, 3])),
+        (FWP_BYTE_BLOB_TYPE, ConditionValue::ByteBlob(Vec::new())),
+        // S-1-5-32-544: two sub-authorities.
+        (FWP_SID, ConditionValue::Sid(vec![1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x20, 2, 0, 0])),
+        (FWP_SECURITY_DESCRIPTOR_TYPE, ConditionValue::SecurityDescriptor(vec![9; 21])),
+        (FWP_UNICODE_STRING_TYPE, ConditionValue::UnicodeString("Schloß".into())),
+        (FWP_V4_ADDR_MASK, ConditionValue::V4AddrMask { addr: 0xC000_0200, mask: 0xFFFF_FF00 }),
+        (FWP_V6_ADDR_MASK, ConditionValue::V6AddrMask { addr: [3; 16], prefix: 64 }),
+        (FWP_RANGE_TYPE, range(ConditionValue::Uint16(1), ConditionValue::Uint16(1024))),
+        (FWP_RANGE_TYPE, range(ConditionValue::ByteArray16([0; 16]), ConditionValue::ByteArray16([9; 16]))),
+    ]
+}
+
+fn filter() -> Filter {
+    Filter {
+        key: KEY,
+        display: display(),
+        flags: FilterFlags::PERSISTENT | FilterFlags::CLEAR_ACTION_RIGHT,
+        provider: Some(OTHER),
+        data: vec![4, 5, 6],
+        layer: uuid!("c38d57d1-05a7-4c33-904f-7fbceee60e82"),
+        sublayer: OTHER,
+        weight: Weight::Exact(0x0102_0304_0506_0708),
+        conditions: values()
+            .into_iter()
+            .map(|(_, value)| Condition { field: OTHER, match_type: MatchType::NotEqual, value })
+            .collect(),
+        action: Action::CalloutTerminating(KEY),
+        raw_context: 0x8877_6655_4433_2211,
+        id: 0,
+        effective_weight: 0,
+    }
+}
+
+#[test]
+fn sizes_and_numbers_are_those_of_the_headers() {
+    assert_eq!(size_of::<FWPM_SESSION0>(), size_of::<sys::FWPM_SESSION0>());
+    assert_eq!(size_of::<FWPM_PROVIDER0>(), size_of::<sys::FWPM_PROVIDER0>());
+    assert_eq!(size_of::<FWPM_SUBLAYER0>(), size_of::<sys::FWPM_SUBLAYER0>());
+    assert_eq!(size_of::<FWPM_CALLOUT0>(), size_of::<sys::FWPM_CALLOUT0>());
+    assert_eq!(size_of::<FWPM_FILTER_CONDITION0>(), size_of::<sys::FWPM_FILTER_CONDITION0>());
+    assert_eq!(size_of::<FWP_CONDITION_VALUE0_0>(), size_of::<FWP_VALUE0_0>());
+    for (action, number) in [
+        (Action::Block, FWP_ACTION_BLOCK),
+        (Action::Permit, FWP_ACTION_PERMIT),
+        (Action::CalloutTerminating(KEY), FWP_ACTION_CALLOUT_TERMINATING),
+        (Action::CalloutInspection(KEY), FWP_ACTION_CALLOUT_INSPECTION),
+        (Action::CalloutUnknown(KEY), FWP_ACTION_CALLOUT_UNKNOWN),
+    ] {
+        assert_eq!(action.action_type(), number);
+    }
+}
+
+#[test]
+fn a_filter_is_laid_out_as_the_wdk_reads_it() {
+    let arena = Bump::new();
+    let filter = filter();
+    let composed: sys::FWPM_FILTER0 = as_wdk(&compose::filter(&arena, &filter).unwrap());
+    assert_eq!(key(composed.filterKey), KEY);
+    assert_eq!(text(composed.displayData.name), "Schloß");
+    assert_eq!(text(composed.displayData.description), "a gate");
+    assert_eq!(composed.flags, 0x9);
+    assert_eq!(key(at(composed.providerKey)), OTHER);
+    assert_eq!(composed.providerData.size, 3);
+    assert_eq!(key(composed.layerKey), filter.layer);
+    assert_eq!(key(composed.subLayerKey), OTHER);
+    // SAFETY: The type tells the member.
+    let weight = at(unsafe { composed.weight.Anonymous.uint64 });
+    assert_eq!((composed.weight.r#type, weight), (4, 0x0102_0304_0506_0708));
+    // SAFETY: The type tells the member.
+    assert_eq!((composed.action.r#type, key(unsafe { composed.action.Anonymous.calloutKey })), (0x5003, KEY));
+    // SAFETY: Without its flag there is no provider context.
+    assert_eq!(unsafe { composed.Anonymous.rawContext }, 0x8877_6655_4433_2211);
+    assert_eq!(composed.numFilterConditions as usize, values().len());
+    // SAFETY: The array is as long as told.
+    let conditions = unsafe { std::slice::from_raw_parts(composed.filterCondition, values().len()) };
+    for (condition, (r#type, _)) in conditions.iter().zip(values()) {
+        assert_eq!((key(condition.fieldKey), condition.matchType as i32), (OTHER, 10));
+        assert_eq!(condition.conditionValue.r#type as i32, r#type);
+    }
+    // SAFETY: The types tell the members, here and below.
+    assert_eq!(unsafe { conditions[2].conditionValue.Anonymous.uint16 }, 443);
+    // SAFETY: As above.
+    let mask = at(unsafe { conditions[12].conditionValue.Anonymous.v4AddrMask });
+    assert_eq!((mask.addr, mask.mask), (0xC000_0200, 0xFFFF_FF00));
+    // SAFETY: As above.
+    let range = at(unsafe { conditions[14].conditionValue.Anonymous.rangeValue });
+    // SAFETY: As above.
+    assert_eq!((range.valueHigh.r#type as i32, unsafe { range.valueHigh.Anonymous.uint16 }), (FWP_UINT16, 1024));
+}
+
+#[test]
+fn objects_survive_the_way_there_and_back() {
+    let arena = Bump::new();
+    let of = filter();
+    // SAFETY: It was composed just now, as the engine composes it.
+    assert_eq!(unsafe { parse::filter(&compose::filter(&arena, &of).unwrap()) }, Ok(of));
+    for weight in [Weight::Auto, Weight::Range(15)] {
+        let of = Filter { weight, conditions: Vec::new(), provider: None, action: Action::Permit, ..filter() };
+        // SAFETY: As above.
+        assert_eq!(unsafe { parse::filter(&compose::filter(&arena, &of).unwrap()) }, Ok(of));
+    }
+    let of = Callout {
+        key: KEY,
+        display: DisplayData { name: "x".into(), description: String::new() },
+        persistent: true,
+        uses_provider_context: true,
+        provider: Some(OTHER),
+        data: vec![1],
+        layer: OTHER,
+        id: 0,
+        registered: false,
+        registration_flags: 0,
+    };
+    // SAFETY: As above.
+    assert_eq!(unsafe { parse::callout(&compose::callout(&arena, &of)) }, Ok(of));
+    let of =
+        Sublayer { key: KEY, display: display(), persistent: true, provider: None, data: Vec::new(), weight: 0x8400 };
+    // SAFETY: As above.
+    assert_eq!(unsafe { parse::sublayer(&compose::sublayer(&arena, &of)) }, Ok(of));
+    let of = Provider {
+        key: KEY,
+        display: display(),
+        persistent: false,
+        data: Vec::new(),
+        service_name: Some("postern".into()),
+    };
+    // SAFETY: As above.
+    assert_eq!(unsafe { parse::provider(&compose::provider(&arena, &of)) }, Ok(of));
+    let of = Session {
+        key: KEY,
+        display: display(),
+        dynamic: true,
+        transaction_wait_timeout_ms: 5,
+        process_id: 0,
+        user: String::new(),
+        kernel_mode: false,
+    };
+    // SAFETY: As above.
+    assert_eq!(unsafe { parse::session(&compose::session(&arena, &of)) }, Ok(of));
+}
+
+#[test]
+fn what_the_engine_alone_knows_is_read() {
+    let arena = Bump::new();
+    let mut effective = 77;
+    let mut composed = compose::filter(&arena, &filter()).unwrap();
+    composed.filterId = 65_545;
+    composed.effectiveWeight =
+        FWP_VALUE0 { r#type: FWP_UINT64, Anonymous: FWP_VALUE0_0 { uint64: &raw mut effective } };
+    // SAFETY: It was composed just now, as the engine composes it.
+    let read = unsafe { parse::filter(&composed) }.unwrap();
+    assert_eq!((read.id, read.effective_weight), (65_545, 77));
+}
+
+#[test]
+fn what_is_not_known_is_named() {
+    let arena = Bump::new();
+    let composed = compose::filter(&arena, &filter()).unwrap();
+    let odd = FWPM_FILTER0 { filterId: 7, action: FWPM_ACTION0 { r#type: 7, ..composed.action }, ..composed };
+    // SAFETY: It was composed just now, as the engine composes it.
+    assert_eq!(unsafe { parse::filter(&odd) }.unwrap_err().to_string(), "filter 7: action 0x7");
+    let odd = FWPM_FILTER0 { weight: FWP_VALUE0 { r#type: FWP_FLOAT, ..composed.weight }, ..composed };
+    // SAFETY: As above; the value is not touched.
+    assert_eq!(unsafe { parse::filter(&odd) }.unwrap_err().to_string(), "filter 0: a value of type 9");
+}
+
+#[test]
+fn a_range_of_ranges_is_refused_as_the_engine_refuses_it() {
+    let arena = Bump::new();
+    let mask = ConditionValue::V4AddrMask { addr: 0, mask: 0 };
+    let value = ConditionValue::Range(Box::new((mask.clone(), mask)));
+    let conditions = vec![Condition { field: KEY, match_type: MatchType::Range, value }];
+    let refused = compose::filter(&arena, &Filter { conditions, ..filter() });
+    assert!(matches!(refused, Err(FwpError::TypeMismatch)));
+}

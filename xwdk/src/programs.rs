@@ -1,0 +1,69 @@
+//! Programs for Windows, and modules made like them: `x86_64-pc-windows-gnu`, with the whole of Rust's library.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::Parts;
+use crate::driver::cargo_without_outer_build;
+use crate::install::{install_library_source, packages, rustup};
+
+/// What they are built for.
+pub const TARGET: &str = "x86_64-pc-windows-gnu";
+/// Links them, and compiles C.
+pub const COMPILER: &str = "x86_64-w64-mingw32-gcc";
+
+/// Installs what is missing to build programs for Windows. `say` is told what is done and why.
+pub fn install(root: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
+    if Command::new(COMPILER).arg("--version").output().is_err() {
+        say(&format!("missing: {COMPILER}: links programs for Windows"));
+        packages(&["gcc-mingw-w64-x86-64"], say)?;
+    }
+    let parts = Parts::find(root)?;
+    if !has_library(&parts) && !rustup(["target", "add", TARGET], say) {
+        install_library_source(root, say)?;
+    }
+    Ok(())
+}
+
+fn has_library(parts: &Parts) -> bool {
+    parts.sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir()
+}
+
+/// Builds packages of the workspace at `root`, and returns the folder that holds what was built.
+pub fn build(root: &Path, names: &[&str]) -> Result<PathBuf> {
+    run(packages_of(cargo(root, "build")?, names).arg("--release"))
+        .with_context(|| format!("{} were not built for {TARGET}", names.join(", ")))?;
+    Ok(root.join("target").join(TARGET).join("release"))
+}
+
+/// Checks packages of the workspace at `root` as `cargo clippy` does; any warning is an error.
+pub fn clippy(root: &Path, names: &[&str]) -> Result<()> {
+    run(packages_of(cargo(root, "clippy")?, names).args(["--release", "--", "-D", "warnings"]))
+        .with_context(|| format!("clippy objects to {}", names.join(", ")))
+}
+
+fn packages_of(mut cargo: Command, names: &[&str]) -> Command {
+    for name in names {
+        cargo.args(["--package", name]);
+    }
+    cargo
+}
+
+fn run(cargo: &mut Command) -> Result<()> {
+    let status = cargo.status().context("cannot run cargo")?;
+    if status.success() { Ok(()) } else { bail!("cargo failed ({status})") }
+}
+
+/// A cargo command in the workspace at `root`, for programs.
+pub fn cargo(root: &Path, command: &str) -> Result<Command> {
+    let parts = Parts::find(root)?;
+    let mut cargo = cargo_without_outer_build();
+    cargo.current_dir(root).args([command, "--target", TARGET, "--target-dir", "target"]);
+    if !has_library(&parts) {
+        // Building the library is an unstable feature of cargo.
+        cargo.arg("-Zbuild-std=std,panic_abort").env("RUSTC_BOOTSTRAP", "1");
+    }
+    Ok(cargo)
+}
