@@ -269,6 +269,40 @@ fn no_flow_that_comes_while_the_driver_leaves_keeps_a_callout() {
     }
 }
 
+/// Unloads the driver while BFE comes and goes, and nothing else happens: its work item meets every step of the way out.
+fn bfe_changes_while_it_leaves(seed: u64) {
+    let _replay = Replay(seed);
+    let mut schedule = Schedule::new(config(), seed);
+    let lab = schedule.lab().clone();
+    let loaded = Arc::new(AtomicBool::new(false));
+    schedule.spawn("BFE", {
+        let (lab, loaded) = (lab.clone(), loaded.clone());
+        move || {
+            lab.wait_until(|| loaded.load(Ordering::Relaxed));
+            for running in [false, true, false, true] {
+                lab.set_bfe_running(running);
+            }
+        }
+    });
+    schedule.spawn("unloader", {
+        let lab = lab.clone();
+        move || {
+            load(&lab);
+            loaded.store(true, Ordering::Relaxed);
+            unload(&lab);
+        }
+    });
+    schedule.run();
+    assert_clean(&lab);
+}
+
+#[test]
+fn work_that_is_late_is_waited_for() {
+    for seed in seeds() {
+        bfe_changes_while_it_leaves(seed);
+    }
+}
+
 /// Unloads the driver while a classify takes a minute, by the lab's clock.
 fn a_classify_takes_its_time(seed: u64) {
     let _replay = Replay(seed);
