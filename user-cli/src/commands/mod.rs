@@ -1,7 +1,6 @@
 //! The commands, a file each.
 
 pub mod ask;
-pub mod audit;
 pub mod completions;
 pub mod driver;
 pub mod filter;
@@ -10,6 +9,8 @@ pub mod state;
 pub mod watch;
 
 // Those that need a lab.
+#[cfg(not(windows))]
+pub mod audit;
 #[cfg(not(windows))]
 pub mod connect;
 #[cfg(not(windows))]
