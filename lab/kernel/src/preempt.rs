@@ -104,6 +104,8 @@ fn decode(rip: u64, length: usize) -> Instruction {
 
 // Goes on at the thread's `goes_on_at` with the trap flag set: the first trap comes there.
 core::arch::global_asm!(
+    ".globl postern_lab_single_step",
+    ".type postern_lab_single_step,@function",
     "postern_lab_single_step:",
     "pushfq",
     "or dword ptr [rsp], {flag}",

@@ -128,6 +128,7 @@ thread_local! {
 // As the routines of a schedule, which see: r11 holds the function, and all that may hold an argument or a result is kept.
 core::arch::global_asm!(
     ".globl postern_lab_traced_import",
+    ".globl postern_lab_traced_return",
     "postern_lab_traced_import:",
     "sub rsp, 0x88",
     "mov [rsp + 0x20], rcx",
