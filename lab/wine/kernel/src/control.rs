@@ -30,6 +30,7 @@ pub fn driver_entry(driver: Ptr<DriverObject>) -> NtStatus {
         device_type: ntoskrnl::FILE_DEVICE_NETWORK,
         characteristics: 0,
         exclusive: false,
+        security: None,
     };
     if let Err(status) = ntoskrnl::create_device(&new) {
         return status;

@@ -11,6 +11,7 @@ use crate::thread::Processors;
 
 pub struct Config {
     pub bfe_running: bool,
+    pub deletion_waits: bool,
 }
 
 pub struct Kernel {
@@ -42,7 +43,7 @@ pub(crate) fn kernel() -> &'static Arc<Kernel> {
             io: IoManager::default(),
             workers: Workers::default(),
             kmdf: Kmdf::default(),
-            fwp: crate::fwp::State::new(&Config { bfe_running: true }),
+            fwp: crate::fwp::State::new(&Config { bfe_running: true, deletion_waits: true }),
         })
     });
     &KERNEL

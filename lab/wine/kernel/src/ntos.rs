@@ -10,6 +10,9 @@ use crate::nt::DriverObject;
 use crate::ntoskrnl;
 use crate::ptr::Ptr;
 
+#[path = "../../../kernel/src/ntos/security.rs"]
+pub mod security;
+
 pub mod io {
     //! The I/O manager.
 
@@ -32,14 +35,14 @@ pub mod io {
     pub const DO_BUFFERED_IO: u32 = 0x4;
     pub const DO_DIRECT_IO: u32 = 0x10;
     pub const DO_DEVICE_INITIALIZING: u32 = 0x80;
-
-    /// Wine's kernel does not look at who opens a device.
-    pub fn is_sddl(text: &str) -> bool {
-        !text.is_empty()
-    }
+    pub const FILE_DEVICE_SECURE_OPEN: u32 = 0x100;
 
     pub fn complete(irp: Ptr<Irp>) {
         ntoskrnl::complete(irp);
+    }
+
+    pub fn acquire_cancel_lock() -> u8 {
+        ntoskrnl::acquire_cancel_lock()
     }
 
     pub fn IoReleaseCancelSpinLock(irql: u8) {

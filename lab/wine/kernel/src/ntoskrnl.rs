@@ -5,6 +5,7 @@ use core::sync::atomic::AtomicU64;
 use std::ffi::CString;
 
 use crate::nt::{DeviceObject, DriverObject, Irp, Mdl, NtStatus, OwnedUnicode, UnicodeString};
+use crate::ntos::security::Security;
 use crate::ptr::Ptr;
 
 pub const FILE_DEVICE_NETWORK: u32 = 0x12;
@@ -24,6 +25,7 @@ unsafe extern "win64" {
     fn IoDeleteSymbolicLink(link: Ptr<UnicodeString>) -> NtStatus;
     fn IoDeleteDevice(device: Ptr<DeviceObject>);
     fn IofCompleteRequest(irp: Ptr<Irp>, boost: i8);
+    fn IoAcquireCancelSpinLock(irql: *mut u8);
     fn IoReleaseCancelSpinLock(irql: u8);
     fn KeAcquireSpinLockRaiseToDpc(lock: Ptr<AtomicU64>) -> u8;
     fn KeReleaseSpinLock(lock: Ptr<AtomicU64>, irql: u8);
@@ -46,6 +48,8 @@ pub struct NewDevice<'a> {
     pub device_type: u32,
     pub characteristics: u32,
     pub exclusive: bool,
+    /// Who may open it. Wine's kernel does not look at that.
+    pub security: Option<Security>,
 }
 
 pub fn create_device(new: &NewDevice<'_>) -> Result<Ptr<DeviceObject>, NtStatus> {
@@ -82,6 +86,14 @@ pub fn delete_symbolic_link(link: &str) -> NtStatus {
     let link = OwnedUnicode::new(link);
     // SAFETY: the name outlives the call.
     unsafe { IoDeleteSymbolicLink(link.pointer()) }
+}
+
+/// Returns what the IRQL was.
+pub fn acquire_cancel_lock() -> u8 {
+    let mut irql = 0;
+    // SAFETY: the variable outlives the call.
+    unsafe { IoAcquireCancelSpinLock(&mut irql) };
+    irql
 }
 
 /// For cancel routines, which are entered with the lock held.
