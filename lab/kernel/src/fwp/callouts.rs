@@ -177,17 +177,18 @@ pub(crate) fn layer_name(layer: u16) -> &'static str {
     layers::by_id(layer).map_or("an unknown layer", |layer| layer.name)
 }
 
-/// All registered callouts, by id. Ids are dense from 257 on, so the position is the id less that.
+/// All registered callouts, by ascending id. Ids are not given twice, so a table of positions would grow with every load.
 #[derive(Default)]
-pub(crate) struct Table(Vec<Option<Arc<Callout>>>);
-
-/// Built-in callouts have the ids below (`netsh wfp show state` of real machines).
-const FIRST_ID: u32 = 257;
+pub(crate) struct Table(Vec<(u32, Arc<Callout>)>);
 
 impl Table {
+    fn position(&self, id: u32) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&id, |(id, _)| *id)
+    }
+
     #[inline]
     pub fn get(&self, id: u32) -> Option<&Arc<Callout>> {
-        self.0.get(id.wrapping_sub(FIRST_ID) as usize)?.as_ref()
+        self.position(id).ok().map(|position| &self.0[position].1)
     }
 
     pub fn by_key(&self, key: &Uuid) -> Option<&Arc<Callout>> {
@@ -195,7 +196,7 @@ impl Table {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Callout>> {
-        self.0.iter().flatten()
+        self.0.iter().map(|(_, callout)| callout)
     }
 }
 
@@ -229,13 +230,15 @@ impl Callouts {
 
     fn replace(&self, id: u32, callout: Option<Arc<Callout>>) {
         self.0.rcu(|table| {
-            let mut slots = table.0.clone();
-            let position = id.wrapping_sub(FIRST_ID) as usize;
-            if slots.len() <= position {
-                slots.resize(position + 1, None);
+            let mut callouts = table.0.clone();
+            let position = table.position(id);
+            if let Ok(position) = position {
+                callouts.remove(position);
             }
-            slots[position] = callout.clone();
-            Table(slots)
+            if let Some(callout) = &callout {
+                callouts.insert(position.unwrap_or_else(|position| position), (id, callout.clone()));
+            }
+            Table(callouts)
         });
     }
 }

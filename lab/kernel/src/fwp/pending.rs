@@ -61,6 +61,9 @@ impl Pended {
     }
 }
 
+/// Accepts that wait for their packet, at most: more than the flows of any test that has such packets under way.
+const MOST_ACCEPTS: usize = 4096;
+
 #[derive(Default)]
 pub(crate) struct Pending {
     /// By the context that `FwpsPendOperation0` returned; completing takes it out.
@@ -112,7 +115,7 @@ impl Pending {
         let mut accepts = lock(&self.accepts);
         let position =
             accepts.iter().position(|pended| pended.operation.local == *local && pended.operation.remote == *remote)?;
-        Some(accepts.swap_remove(position))
+        Some(accepts.remove(position))
     }
 }
 
@@ -177,6 +180,13 @@ extern "win64" fn FwpsCompleteOperation0(completion_context: u64, _list: Ptr<NET
     };
     match pended.operation.begun {
         Direction::Outbound => kernel.fwp.injection.resume(Resumed(pended)),
-        Direction::Inbound => lock(&kernel.fwp.pending.accepts).push(pended),
+        Direction::Inbound => {
+            let mut accepts = lock(&kernel.fwp.pending.accepts);
+            // A packet that a driver has dropped never comes.
+            if accepts.len() == MOST_ACCEPTS {
+                accepts.remove(0);
+            }
+            accepts.push(pended);
+        }
     }
 }
