@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use xwdk::{Driver, programs};
 
 use crate::{cargo, say, setup};
@@ -44,13 +44,5 @@ pub fn windows(root: &Path) -> Result<PathBuf> {
 /// Checks its sources for Windows as `cargo clippy` does; any warning is an error.
 pub fn lint_windows(root: &Path) -> Result<()> {
     programs::install(root, &mut say)?;
-    let mut clippy = programs::cargo(root, "clippy")?;
-    let status = clippy
-        .args(["--release", "--package", "postern-cli", "--", "-D", "warnings"])
-        .status()
-        .context("cannot run cargo")?;
-    if !status.success() {
-        bail!("the lints object to the CLI for Windows");
-    }
-    Ok(())
+    programs::clippy(root, &["postern-cli"])
 }

@@ -172,15 +172,6 @@ fn library_from_debian(release: &str, parts: &Parts) -> Result<()> {
     Ok(())
 }
 
-/// Installs Debian packages into the system, as root.
-pub fn packages(packages: &[&str], say: &mut dyn FnMut(&str)) -> Result<()> {
-    let names = packages.join(" ");
-    if !is_root() || !succeeds(Command::new("apt-get").arg("--version")) {
-        bail!("install what Debian has in the packages {names}: only root can, and only where there is apt-get");
-    }
-    apt_install(packages, say)
-}
-
 fn apt_install(packages: &[&str], say: &mut dyn FnMut(&str)) -> Result<()> {
     say(&format!("apt-get install {}", packages.join(" ")));
     let install = || {

@@ -8,5 +8,5 @@ mod parts;
 pub mod programs;
 
 pub use driver::{Driver, TARGET};
-pub use install::{install, install_library_source, install_packages, install_programs, is_root, packages, program};
+pub use install::{install, install_library_source, install_packages, install_programs, is_root, program};
 pub use parts::{Part, Parts};

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::Parts;
 use crate::driver::cargo_without_outer_build;
-use crate::install::{install_library_source, packages, rustup};
+use crate::install::{install_library_source, install_programs, rustup};
 
 /// What they are built for.
 pub const TARGET: &str = "x86_64-pc-windows-gnu";
@@ -16,10 +16,7 @@ pub const COMPILER: &str = "x86_64-w64-mingw32-gcc";
 
 /// Installs what is missing to build programs for Windows. `say` is told what is done and why.
 pub fn install(root: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
-    if Command::new(COMPILER).arg("--version").output().is_err() {
-        say(&format!("missing: {COMPILER}: links programs for Windows"));
-        packages(&["gcc-mingw-w64-x86-64"], say)?;
-    }
+    install_programs(root, &[(COMPILER, "gcc-mingw-w64-x86-64")], say)?;
     let parts = Parts::find(root)?;
     if !has_library(&parts) && !rustup(["target", "add", TARGET], say) {
         install_library_source(root, say)?;
@@ -60,6 +57,7 @@ fn run(cargo: &mut Command) -> Result<()> {
 pub fn cargo(root: &Path, command: &str) -> Result<Command> {
     let parts = Parts::find(root)?;
     let mut cargo = cargo_without_outer_build();
+    cargo.envs(parts.environment());
     cargo.current_dir(root).args([command, "--target", TARGET, "--target-dir", "target"]);
     if !has_library(&parts) {
         // Building the library is an unstable feature of cargo.

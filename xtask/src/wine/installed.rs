@@ -36,7 +36,7 @@ impl Wine {
         let debian = target.join("debian");
         let wine = Wine { debian: Some(debian.clone()), folder: PathBuf::from("/postern") };
         if wine.release().is_none_or(|release| release < OLDEST) {
-            install(&debian)?;
+            install(root, &debian)?;
         }
         if wine.release().is_none() {
             bail!("Wine does not run in {}", debian.display());
@@ -104,7 +104,7 @@ fn inside(debian: &Path, program: &str) -> Command {
     command
 }
 
-fn install(debian: &Path) -> Result<()> {
+fn install(root: &Path, debian: &Path) -> Result<()> {
     if !xwdk::is_root() {
         bail!(
             "there is no Wine {OLDEST} or newer here, and only root can set one up. Install it, so that `wine --version` says so, or run \
@@ -112,7 +112,7 @@ fn install(debian: &Path) -> Result<()> {
         );
     }
     if Command::new("debootstrap").arg("--version").output().is_err() {
-        xwdk::packages(&["debootstrap"], &mut say)?;
+        xwdk::install_packages(root, &["debootstrap"], &mut say)?;
     }
     say(&format!("there is no Wine {OLDEST} or newer here: making a Debian {SUITE} with one in {}", debian.display()));
     // Half of one is of no use.
