@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Sublayer, Weight};
+use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Sublayer};
 use postern_engine::{SessionId, layers};
 use postern_lab::{Config, Connection, Direction, Lab, Outcome, Packet, Traffic};
 use postern_protocol::callout::{self, Role};
@@ -213,18 +213,7 @@ pub fn under_traffic<T>(lab: &Lab, body: impl FnOnce() -> T) -> T {
 
 /// A session of a program, as the CLI opens one.
 pub fn session(lab: &Lab) -> SessionId {
-    let display = DisplayData { name: "test".into(), description: String::new() };
-    lab.engine()
-        .session_open(Session {
-            key: Uuid::nil(),
-            display,
-            dynamic: false,
-            transaction_wait_timeout_ms: 0,
-            process_id: 4711,
-            user: "test".into(),
-            kernel_mode: false,
-        })
-        .unwrap()
+    lab.engine().session_open(Session::new("test", 4711, "test")).unwrap()
 }
 
 /// Adds the callout object of one of the driver's callouts, as the CLI does for the first filter that names it.
@@ -235,23 +224,7 @@ pub fn add_callout_object(lab: &Lab, session: SessionId, callout: callout::Callo
 /// As [`add_callout_object`], for filters at any layer.
 pub fn add_callout_object_at(lab: &Lab, session: SessionId, callout: callout::Callout, layer: Uuid) -> Uuid {
     let key = Uuid::from_u128(callout.key());
-    lab.engine()
-        .callout_add(
-            session,
-            Callout {
-                key,
-                display: DisplayData { name: "test callout".into(), description: String::new() },
-                persistent: false,
-                uses_provider_context: false,
-                provider: None,
-                data: Vec::new(),
-                layer,
-                id: 0,
-                registered: false,
-                registration_flags: 0,
-            },
-        )
-        .unwrap();
+    lab.engine().callout_add(session, Callout::new(key, "test callout", layer)).unwrap();
     key
 }
 
@@ -259,7 +232,7 @@ pub fn add_callout_object_at(lab: &Lab, session: SessionId, callout: callout::Ca
 pub fn add_sublayer_above(lab: &Lab, session: SessionId) -> Uuid {
     let sublayer = Sublayer {
         key: Uuid::from_u128(77),
-        display: DisplayData { name: "above".into(), description: String::new() },
+        display: DisplayData::named("above"),
         persistent: false,
         provider: None,
         data: Vec::new(),
@@ -272,22 +245,7 @@ pub fn add_sublayer_above(lab: &Lab, session: SessionId) -> Uuid {
 
 /// A filter without conditions at ALE_AUTH_CONNECT_V4.
 pub fn filter(name: &str, action: Action) -> Filter {
-    let layer = layers::by_name("ALE_AUTH_CONNECT_V4").unwrap();
-    Filter {
-        key: Uuid::nil(),
-        display: DisplayData { name: name.into(), description: String::new() },
-        flags: FilterFlags::empty(),
-        provider: None,
-        data: Vec::new(),
-        layer: layer.key,
-        sublayer: Uuid::nil(),
-        weight: Weight::Auto,
-        conditions: Vec::new(),
-        action,
-        raw_context: 0,
-        id: 0,
-        effective_weight: 0,
-    }
+    Filter::new(name, layers::by_name("ALE_AUTH_CONNECT_V4").unwrap().key, action)
 }
 
 /// The callout of `role` at ALE_AUTH_CONNECT_V4.

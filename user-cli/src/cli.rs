@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use postern_engine::objects::{DisplayData, Session};
+use postern_engine::objects::Session;
 use uuid::Uuid;
 
 use crate::commands::{ask, completions, connect, driver, endure, filter, flows, lab, replay, state, watch};
@@ -83,15 +83,8 @@ impl Context {
 
 /// What this program says of itself to the filter engine.
 pub fn session(dynamic: bool) -> Session {
-    Session {
-        key: Uuid::new_v4(),
-        display: DisplayData { name: "Postern CLI".into(), description: String::new() },
-        dynamic,
-        transaction_wait_timeout_ms: 0,
-        process_id: std::process::id(),
-        user: std::env::var("USER").unwrap_or_default(),
-        kernel_mode: false,
-    }
+    let user = std::env::var("USER").unwrap_or_default();
+    Session { key: Uuid::new_v4(), dynamic, ..Session::new("Postern CLI", std::process::id(), user) }
 }
 
 /// Runs the command line of this process.

@@ -8,7 +8,7 @@ use postern_cli::engine::FilterEngine;
 use postern_cli::lab::address::Address;
 use postern_cli::lab::client::Client;
 use postern_cli::lab::engine::LabEngine;
-use postern_engine::objects::{Action, DisplayData, Filter, FilterFlags, Provider, Sublayer, Weight};
+use postern_engine::objects::{Action, DisplayData, Filter, Provider, Sublayer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -207,21 +207,8 @@ fn leave_stale_objects(lab: &Lab) -> u64 {
         weight: 7,
     };
     engine.sublayer_add(&named).unwrap();
-    let filter = Filter {
-        key: Uuid::new_v4(),
-        display: display("a stranger's"),
-        flags: FilterFlags::empty(),
-        provider: None,
-        data: vec![],
-        layer: Uuid::from_u128(postern_protocol::Layer::AleAuthConnectV4.key()),
-        sublayer,
-        weight: Weight::Auto,
-        conditions: vec![],
-        action: Action::Permit,
-        raw_context: 0,
-        id: 0,
-        effective_weight: 0,
-    };
+    let layer = Uuid::from_u128(postern_protocol::Layer::AleAuthConnectV4.key());
+    let filter = Filter { key: Uuid::new_v4(), sublayer, ..Filter::new("a stranger's", layer, Action::Permit) };
     engine.filter_add(&filter).unwrap()
 }
 

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use clap::Args;
@@ -24,6 +25,7 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
         return wine::test(root);
     }
     setup::setup(root)?;
+    pip(root);
 
     say("formatting");
     cargo(root, &["fmt", "--all", "--check"])?;
@@ -60,4 +62,17 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
 
     say("a sample of broken builds, which the tests must catch: `cargo xtask broken` tries them all");
     broken::broken(root, &broken::Arguments::sample())
+}
+
+/// The tests fetch drivers that others have made from PyPI. They say themselves what they lack, so nothing fails here.
+fn pip(root: &Path) {
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if pip.status().is_ok_and(|status| status.success()) {
+        return;
+    }
+    say("missing: pip for python3: the tests fetch other people's drivers with it");
+    if let Err(error) = xwdk::install_packages(root, &["python3-pip"], &mut say) {
+        say(&format!("{error:#}; without it, let WINDIVERT name a copy of WinDivert64.sys"));
+    }
 }

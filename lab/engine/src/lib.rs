@@ -10,6 +10,7 @@ extern crate alloc;
 
 mod arbitration;
 mod builtin;
+mod call;
 mod engine;
 mod error;
 mod filters;
@@ -28,6 +29,7 @@ pub use arbitration::{
     CLASSIFY_OUT_FLAG_ABSORB, CalloutCall, Callouts, ClassifyOut, ContractViolation, Decision, RIGHT_ACTION_WRITE,
     Verdict,
 };
+pub use call::{Answer, Call};
 pub use engine::{Engine, View};
 pub use error::FwpError;
 pub use matching::{RuntimeCondition, Value};

@@ -16,6 +16,13 @@ pub struct DisplayData {
     pub description: String,
 }
 
+impl DisplayData {
+    /// A name, and nothing to say of it.
+    pub fn named(name: impl Into<String>) -> DisplayData {
+        DisplayData { name: name.into(), description: String::new() }
+    }
+}
+
 /// `FWPM_PROVIDER0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -59,6 +66,24 @@ pub struct Callout {
     pub registration_flags: u32,
 }
 
+impl Callout {
+    /// A callout to be added, with nothing but what it must have.
+    pub fn new(key: Uuid, name: impl Into<String>, layer: Uuid) -> Callout {
+        Callout {
+            key,
+            display: DisplayData::named(name),
+            persistent: false,
+            uses_provider_context: false,
+            provider: None,
+            data: Vec::new(),
+            layer,
+            id: 0,
+            registered: false,
+            registration_flags: 0,
+        }
+    }
+}
+
 /// `FWPM_FILTER0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -79,6 +104,27 @@ pub struct Filter {
     pub id: u64,
     /// Assigned by the engine.
     pub effective_weight: u64,
+}
+
+impl Filter {
+    /// A filter to be added, without conditions, for all that passes a layer.
+    pub fn new(name: impl Into<String>, layer: Uuid, action: Action) -> Filter {
+        Filter {
+            key: Uuid::nil(),
+            display: DisplayData::named(name),
+            flags: FilterFlags::empty(),
+            provider: None,
+            data: Vec::new(),
+            layer,
+            sublayer: Uuid::nil(),
+            weight: Weight::Auto,
+            conditions: Vec::new(),
+            action,
+            raw_context: 0,
+            id: 0,
+            effective_weight: 0,
+        }
+    }
 }
 
 bitflags::bitflags! {
@@ -214,4 +260,19 @@ pub struct Session {
     pub process_id: u32,
     pub user: String,
     pub kernel_mode: bool,
+}
+
+impl Session {
+    /// A program's session, which is not dynamic.
+    pub fn new(name: impl Into<String>, process_id: u32, user: impl Into<String>) -> Session {
+        Session {
+            key: Uuid::nil(),
+            display: DisplayData::named(name),
+            dynamic: false,
+            transaction_wait_timeout_ms: 0,
+            process_id,
+            user: user.into(),
+            kernel_mode: false,
+        }
+    }
 }

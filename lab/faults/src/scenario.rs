@@ -11,9 +11,7 @@ use std::time::Duration;
 use etherparse::PacketBuilder;
 use postern_core::receipt;
 use postern_engine::layers;
-use postern_engine::objects::{
-    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Session, Weight,
-};
+use postern_engine::objects::{Action, Callout, Condition, ConditionValue, Filter, FilterFlags, MatchType, Session};
 use postern_lab::{
     Call, Config, Connection, Direction, Fault, File, Lab, LoadError, Occurrences, Packet, Parameter, PendingIo,
     RegisteredCallout, TracedCall, Traffic, Violation,
@@ -467,7 +465,7 @@ impl Run {
         let engine = self.lab.engine();
         let session = engine.session_open(session())?;
         for (key, layer) in &self.subject.callouts {
-            engine.callout_add(session, callout_object(*key, *layer, "added for the driver"))?;
+            engine.callout_add(session, Callout::new(*key, "added for the driver", *layer))?;
         }
         let without: Vec<(Uuid, Uuid)> = engine.read(|engine| {
             let view = engine.view(None);
@@ -599,7 +597,7 @@ impl Run {
                 let context = if role == Role::Hold { FilterContext::OTHERWISE_PERMIT } else { FilterContext::empty() };
                 let callee = Callee { role, layer: *layer };
                 let key = Uuid::from_u128(callee.key());
-                engine.callout_add(session, callout_object(key, Uuid::from_u128(layer.key()), NAME))?;
+                engine.callout_add(session, Callout::new(key, NAME, Uuid::from_u128(layer.key())))?;
                 engine.filter_add(session, filter(callee, port, context))?;
             }
         }
@@ -611,35 +609,8 @@ impl Run {
     }
 }
 
-fn display() -> DisplayData {
-    DisplayData { name: NAME.into(), description: String::new() }
-}
-
 fn session() -> Session {
-    Session {
-        key: Uuid::nil(),
-        display: display(),
-        dynamic: false,
-        transaction_wait_timeout_ms: 0,
-        process_id: std::process::id(),
-        user: String::new(),
-        kernel_mode: false,
-    }
-}
-
-fn callout_object(key: Uuid, layer: Uuid, name: &str) -> Callout {
-    Callout {
-        key,
-        display: DisplayData { name: name.into(), description: String::new() },
-        persistent: false,
-        uses_provider_context: false,
-        provider: None,
-        data: Vec::new(),
-        layer,
-        id: 0,
-        registered: false,
-        registration_flags: 0,
-    }
+    Session::new(NAME, std::process::id(), "")
 }
 
 fn filter(callee: Callee, remote_port: Option<u16>, context: FilterContext) -> Filter {
@@ -670,21 +641,7 @@ fn filter(callee: Callee, remote_port: Option<u16>, context: FilterContext) -> F
 
 /// A filter for all that passes a layer.
 fn plain_filter(layer: Uuid) -> Filter {
-    Filter {
-        key: Uuid::nil(),
-        display: display(),
-        flags: FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED,
-        provider: None,
-        data: Vec::new(),
-        layer,
-        sublayer: Uuid::nil(),
-        weight: Weight::Auto,
-        conditions: Vec::new(),
-        action: Action::Permit,
-        raw_context: 0,
-        id: 0,
-        effective_weight: 0,
-    }
+    Filter { flags: FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, ..Filter::new(NAME, layer, Action::Permit) }
 }
 
 /// Ends a thread of traffic with the unload that it came to.

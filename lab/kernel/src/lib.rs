@@ -7,6 +7,7 @@
 mod call;
 mod clock;
 mod condition;
+mod detour;
 mod driver;
 mod export;
 mod fault;

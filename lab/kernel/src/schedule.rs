@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use crate::call::Frame;
 use crate::clock::Clock;
 use crate::condition::Until;
+use crate::detour::detour;
 use crate::export;
 use crate::image;
 use crate::kernel::{Config, Kernel};
@@ -846,58 +847,10 @@ pub(crate) fn unloaded() {
     }
 }
 
-// The stub of an import comes here first if its thread is under a schedule (see `export.rs`): r11 is the function to go on to. The
-// arguments are kept. The return address is replaced by that of the second routine, so that the way back comes past there.
-core::arch::global_asm!(
-    ".globl postern_lab_scheduled_import",
-    "postern_lab_scheduled_import:",
-    "sub rsp, 0x88",
-    "mov [rsp + 0x20], rcx",
-    "mov [rsp + 0x28], rdx",
-    "mov [rsp + 0x30], r8",
-    "mov [rsp + 0x38], r9",
-    "mov [rsp + 0x40], r11",
-    "movups [rsp + 0x48], xmm0",
-    "movups [rsp + 0x58], xmm1",
-    "movups [rsp + 0x68], xmm2",
-    "movups [rsp + 0x78], xmm3",
-    "lea rcx, [rsp + 0x88]",
-    "call {before}",
-    "mov rcx, [rsp + 0x20]",
-    "mov rdx, [rsp + 0x28]",
-    "mov r8, [rsp + 0x30]",
-    "mov r9, [rsp + 0x38]",
-    "mov r11, [rsp + 0x40]",
-    "movups xmm0, [rsp + 0x48]",
-    "movups xmm1, [rsp + 0x58]",
-    "movups xmm2, [rsp + 0x68]",
-    "movups xmm3, [rsp + 0x78]",
-    "add rsp, 0x88",
-    "jmp r11",
-    ".globl postern_lab_scheduled_return",
-    "postern_lab_scheduled_return:",
-    // Room for the return address, then what the function returned.
-    "sub rsp, 8",
-    "push rax",
-    "sub rsp, 0x30",
-    "movups [rsp + 0x20], xmm0",
-    "call {after}",
-    "mov [rsp + 0x38], rax",
-    "movups xmm0, [rsp + 0x20]",
-    "add rsp, 0x30",
-    "pop rax",
-    "ret",
-    before = sym before_import,
-    after = sym after_import,
-);
+// The stub of an import comes here first if its thread is under a schedule (see `export.rs`).
+detour!(postern_lab_scheduled_import, postern_lab_scheduled_return, before_import, after_import);
 
-unsafe extern "C" {
-    pub(crate) fn postern_lab_scheduled_import();
-    fn postern_lab_scheduled_return();
-}
-
-/// `return_slot` is where the import's return address stands.
-extern "win64" fn before_import(return_slot: *mut u64) {
+extern "win64" fn before_import(return_slot: *mut u64, _arguments: *const [u64; 4]) {
     let page = thread::page();
     at(Point::Import(page.import.get()));
     if page.must_leave() {
@@ -915,8 +868,7 @@ extern "win64" fn before_import(return_slot: *mut u64) {
     unsafe { return_slot.write(postern_lab_scheduled_return as *const () as u64) };
 }
 
-/// Returns the address at which the image goes on.
-extern "win64" fn after_import() -> u64 {
+extern "win64" fn after_import(_returned: u64) -> u64 {
     let page = thread::page();
     let stop = at(Point::Return(page.import.get()));
     if page.must_leave() {

@@ -12,6 +12,7 @@ use postern_engine::objects::{Action, FilterFlags};
 use uuid::Uuid;
 
 use crate::call::CallContext;
+use crate::detour::detour;
 use crate::export;
 use crate::image;
 use crate::kernel::lock;
@@ -125,55 +126,8 @@ thread_local! {
     static IN_PROGRESS: RefCell<Vec<InProgress>> = const { RefCell::new(Vec::new()) };
 }
 
-// As the routines of a schedule, which see: r11 holds the function, and all that may hold an argument or a result is kept.
-core::arch::global_asm!(
-    ".globl postern_lab_traced_import",
-    ".globl postern_lab_traced_return",
-    "postern_lab_traced_import:",
-    "sub rsp, 0x88",
-    "mov [rsp + 0x20], rcx",
-    "mov [rsp + 0x28], rdx",
-    "mov [rsp + 0x30], r8",
-    "mov [rsp + 0x38], r9",
-    "mov [rsp + 0x40], r11",
-    "movups [rsp + 0x48], xmm0",
-    "movups [rsp + 0x58], xmm1",
-    "movups [rsp + 0x68], xmm2",
-    "movups [rsp + 0x78], xmm3",
-    "lea rcx, [rsp + 0x88]",
-    "lea rdx, [rsp + 0x20]",
-    "call {before}",
-    "mov rcx, [rsp + 0x20]",
-    "mov rdx, [rsp + 0x28]",
-    "mov r8, [rsp + 0x30]",
-    "mov r9, [rsp + 0x38]",
-    "mov r11, [rsp + 0x40]",
-    "movups xmm0, [rsp + 0x48]",
-    "movups xmm1, [rsp + 0x58]",
-    "movups xmm2, [rsp + 0x68]",
-    "movups xmm3, [rsp + 0x78]",
-    "add rsp, 0x88",
-    "jmp r11",
-    "postern_lab_traced_return:",
-    "sub rsp, 8",
-    "push rax",
-    "sub rsp, 0x30",
-    "movups [rsp + 0x20], xmm0",
-    "mov rcx, rax",
-    "call {after}",
-    "mov [rsp + 0x38], rax",
-    "movups xmm0, [rsp + 0x20]",
-    "add rsp, 0x30",
-    "pop rax",
-    "ret",
-    before = sym before_import,
-    after = sym after_import,
-);
-
-unsafe extern "C" {
-    pub(crate) fn postern_lab_traced_import();
-    fn postern_lab_traced_return();
-}
+// The stub of an import comes here first if the lab traces calls (see `export.rs`).
+detour!(postern_lab_traced_import, postern_lab_traced_return, before_import, after_import);
 
 /// How many calls into images the thread is in. Their frames' addresses tell nothing: some calls have a stack of their own.
 fn depth(page: &ThreadPage) -> usize {
@@ -187,7 +141,6 @@ fn depth(page: &ThreadPage) -> usize {
     depth
 }
 
-/// `return_slot` is where the import's return address stands, `arguments` where the first four arguments were put.
 extern "win64" fn before_import(return_slot: *mut u64, arguments: *const [u64; 4]) {
     let page = thread::page();
     let kernel = thread::current();
@@ -242,7 +195,6 @@ extern "win64" fn before_import(return_slot: *mut u64, arguments: *const [u64; 4
     unsafe { return_slot.write(postern_lab_traced_return as *const () as u64) };
 }
 
-/// Returns the address at which the image goes on.
 extern "win64" fn after_import(returned: u64) -> u64 {
     let depth = depth(thread::page());
     let done = IN_PROGRESS.with_borrow_mut(|list| {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postern_engine::layers;
-use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Weight};
+use postern_engine::objects::{Action, Callout, Filter, FilterFlags, Session};
 use postern_lab::{Config, Connection, Kind, Lab, Run, Schedule, Step, Violation};
 use uuid::Uuid;
 
@@ -20,46 +20,13 @@ const CALLOUT: Uuid = Uuid::from_u128(0x7a6d6974_0001_0002_0304_05060708090a);
 
 /// Leads connections to the driver's callout, whether it is there or not.
 fn add_filter(lab: &Lab) {
-    let display = DisplayData { name: "test".into(), description: String::new() };
     let layer = layers::by_name("ALE_AUTH_CONNECT_V4").unwrap().key;
     let engine = lab.engine();
-    let session = Session {
-        key: Uuid::nil(),
-        display: display.clone(),
-        dynamic: false,
-        transaction_wait_timeout_ms: 0,
-        process_id: 4711,
-        user: "test".into(),
-        kernel_mode: false,
-    };
-    let session = engine.session_open(session).unwrap();
-    let callout = Callout {
-        key: CALLOUT,
-        display: display.clone(),
-        persistent: false,
-        uses_provider_context: false,
-        provider: None,
-        data: Vec::new(),
-        layer,
-        id: 0,
-        registered: false,
-        registration_flags: 0,
-    };
-    engine.callout_add(session, callout).unwrap();
+    let session = engine.session_open(Session::new("test", 4711, "test")).unwrap();
+    engine.callout_add(session, Callout::new(CALLOUT, "test", layer)).unwrap();
     let filter = Filter {
-        key: Uuid::nil(),
-        display,
         flags: FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED,
-        provider: None,
-        data: Vec::new(),
-        layer,
-        sublayer: Uuid::nil(),
-        weight: Weight::Auto,
-        conditions: Vec::new(),
-        action: Action::CalloutTerminating(CALLOUT),
-        raw_context: 0,
-        id: 0,
-        effective_weight: 0,
+        ..Filter::new("test", layer, Action::CalloutTerminating(CALLOUT))
     };
     engine.filter_add(session, filter).unwrap();
 }

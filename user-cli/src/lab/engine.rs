@@ -1,14 +1,14 @@
 //! The filter engine of a lab, reached through its socket or in this process.
 
-use postern_engine::SessionId;
 use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::{Call, SessionId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::client::{CallError, Client};
 use super::host::Host;
-use super::message::{EngineCall, Refusal, Request};
+use super::message::{Refusal, Request};
 use crate::engine::{Access, EngineError, FilterEngine};
 use crate::failure::Failure;
 
@@ -17,7 +17,7 @@ pub struct LabEngine<L: Link>(L);
 
 /// How calls get to the lab.
 pub trait Link {
-    fn call(&self, call: EngineCall) -> Result<Value, CallError>;
+    fn call(&self, call: Call) -> Result<Value, CallError>;
 }
 
 /// Through the socket.
@@ -51,19 +51,19 @@ impl<'a> LabEngine<Local<'a>> {
 }
 
 impl Link for Remote {
-    fn call(&self, call: EngineCall) -> Result<Value, CallError> {
+    fn call(&self, call: Call) -> Result<Value, CallError> {
         self.client.call(&Request::Engine { session: self.session, call })
     }
 }
 
 impl Link for Local<'_> {
-    fn call(&self, call: EngineCall) -> Result<Value, CallError> {
+    fn call(&self, call: Call) -> Result<Value, CallError> {
         self.host.engine(self.session, call).map_err(CallError::Refused)
     }
 }
 
 impl<L: Link> LabEngine<L> {
-    fn call<T: DeserializeOwned>(&self, call: EngineCall) -> Result<T, EngineError> {
+    fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, EngineError> {
         let function = call.function();
         let answer = self.0.call(call).map_err(|error| refused(function, error))?;
         serde_json::from_value(answer).map_err(|error| {
@@ -82,72 +82,72 @@ fn refused(function: &'static str, error: CallError) -> EngineError {
 impl<L: Link> Drop for LabEngine<L> {
     fn drop(&mut self) {
         // A lab closes the sessions of a connection that ends, if this fails.
-        let _: Result<(), _> = self.call(EngineCall::Close);
+        let _: Result<(), _> = self.call(Call::Close);
     }
 }
 
 impl<L: Link> FilterEngine for LabEngine<L> {
     fn transaction_begin(&self, access: Access) -> Result<(), EngineError> {
-        self.call(EngineCall::TransactionBegin { read_only: access == Access::ReadOnly })
+        self.call(Call::TransactionBegin { read_only: access == Access::ReadOnly })
     }
 
     fn transaction_commit(&self) -> Result<(), EngineError> {
-        self.call(EngineCall::TransactionCommit)
+        self.call(Call::TransactionCommit)
     }
 
     fn transaction_abort(&self) -> Result<(), EngineError> {
-        self.call(EngineCall::TransactionAbort)
+        self.call(Call::TransactionAbort)
     }
 
     fn sessions(&self) -> Result<Vec<Session>, EngineError> {
-        self.call(EngineCall::Sessions)
+        self.call(Call::Sessions)
     }
 
     fn provider_add(&self, provider: &Provider) -> Result<(), EngineError> {
-        self.call(EngineCall::ProviderAdd(provider.clone()))
+        self.call(Call::ProviderAdd(provider.clone()))
     }
 
     fn provider_delete(&self, key: Uuid) -> Result<(), EngineError> {
-        self.call(EngineCall::ProviderDelete(key))
+        self.call(Call::ProviderDelete(key))
     }
 
     fn providers(&self) -> Result<Vec<Provider>, EngineError> {
-        self.call(EngineCall::Providers)
+        self.call(Call::Providers)
     }
 
     fn sublayer_add(&self, sublayer: &Sublayer) -> Result<(), EngineError> {
-        self.call(EngineCall::SublayerAdd(sublayer.clone()))
+        self.call(Call::SublayerAdd(sublayer.clone()))
     }
 
     fn sublayer_delete(&self, key: Uuid) -> Result<(), EngineError> {
-        self.call(EngineCall::SublayerDelete(key))
+        self.call(Call::SublayerDelete(key))
     }
 
     fn sublayers(&self) -> Result<Vec<Sublayer>, EngineError> {
-        self.call(EngineCall::Sublayers)
+        self.call(Call::Sublayers)
     }
 
     fn callout_add(&self, callout: &Callout) -> Result<u32, EngineError> {
-        self.call(EngineCall::CalloutAdd(callout.clone()))
+        self.call(Call::CalloutAdd(callout.clone()))
     }
 
     fn callout_delete(&self, key: Uuid) -> Result<(), EngineError> {
-        self.call(EngineCall::CalloutDelete(key))
+        self.call(Call::CalloutDelete(key))
     }
 
     fn callouts(&self) -> Result<Vec<Callout>, EngineError> {
-        self.call(EngineCall::Callouts)
+        self.call(Call::Callouts)
     }
 
     fn filter_add(&self, filter: &Filter) -> Result<u64, EngineError> {
-        self.call(EngineCall::FilterAdd(filter.clone()))
+        self.call(Call::FilterAdd(filter.clone()))
     }
 
     fn filter_delete(&self, key: Uuid) -> Result<(), EngineError> {
-        self.call(EngineCall::FilterDelete(key))
+        self.call(Call::FilterDelete(key))
     }
 
     fn filters(&self) -> Result<Vec<Filter>, EngineError> {
-        self.call(EngineCall::Filters)
+        self.call(Call::Filters)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use postern_engine::objects::{Filter, Session};
-use postern_engine::{Decision, SessionId, layers};
+use postern_engine::{Call, Decision, SessionId, layers};
 use postern_lab::{
     Config, DriverInfo, EngineError, File, ImageError, Lab, LoadError, Outcome, Traffic, UnloadError, UnloadReport,
 };
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::address::Address;
 use super::handles::Handles;
-use super::message::{EngineCall, Fault, Occurrences, Opened, Refusal};
+use super::message::{Fault, Occurrences, Opened, Refusal};
 use super::status::{Status, Stopped};
 use crate::capture::Transport;
 use crate::driver::{Checked, Driver, Stopping, Unload, Unloaded, Violation};
@@ -91,37 +91,8 @@ impl Host {
         }
     }
 
-    pub fn engine(&self, session: SessionId, call: EngineCall) -> Result<Value, Refusal> {
-        let engine = self.lab.engine();
-        match call {
-            EngineCall::Close => value(engine.session_close(session)?),
-            EngineCall::TransactionBegin { read_only } => value(engine.transaction_begin(session, read_only)?),
-            EngineCall::TransactionCommit => value(engine.transaction_commit(session)?),
-            EngineCall::TransactionAbort => value(engine.transaction_abort(session)?),
-            EngineCall::Sessions => {
-                engine.read(|engine| value(engine.sessions().map(|(_, session)| session).collect::<Vec<_>>()))?
-            }
-            EngineCall::ProviderAdd(provider) => value(engine.provider_add(session, provider).map(drop)?),
-            EngineCall::ProviderDelete(key) => value(engine.provider_delete(session, key)?),
-            EngineCall::Providers => {
-                engine.read(|engine| value(engine.view(Some(session)).providers().collect::<Vec<_>>()))?
-            }
-            EngineCall::SublayerAdd(sublayer) => value(engine.sublayer_add(session, sublayer).map(drop)?),
-            EngineCall::SublayerDelete(key) => value(engine.sublayer_delete(session, key)?),
-            EngineCall::Sublayers => {
-                engine.read(|engine| value(engine.view(Some(session)).sublayers().collect::<Vec<_>>()))?
-            }
-            EngineCall::CalloutAdd(callout) => value(engine.callout_add(session, callout)?),
-            EngineCall::CalloutDelete(key) => value(engine.callout_delete(session, key)?),
-            EngineCall::Callouts => {
-                engine.read(|engine| value(engine.view(Some(session)).callouts().collect::<Vec<_>>()))?
-            }
-            EngineCall::FilterAdd(filter) => value(engine.filter_add(session, filter)?),
-            EngineCall::FilterDelete(key) => value(engine.filter_delete_by_key(session, key)?),
-            EngineCall::Filters => {
-                engine.read(|engine| value(engine.view(Some(session)).filters().collect::<Vec<_>>()))?
-            }
-        }
+    pub fn engine(&self, session: SessionId, call: Call) -> Result<Value, Refusal> {
+        value(self.lab.engine().call(session, call)?)
     }
 
     pub fn status(&self, address: &Address) -> Status {

@@ -4,11 +4,10 @@
 //! request at a time, and [`Request::Cancel`] beside it. The sessions and the handles that a client opened live as long as its
 //! connection; when it breaks, a request that waits for a driver is cancelled.
 
-use postern_engine::FwpError;
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::objects::Session;
+use postern_engine::{Call, FwpError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::failure::Failure;
 use crate::output::hex;
@@ -34,7 +33,7 @@ pub enum Request {
     EngineOpen(Session),
     Engine {
         session: u64,
-        call: EngineCall,
+        call: Call,
     },
     /// Answer: [`Driver`](crate::driver::Driver).
     DriverLoad {
@@ -75,54 +74,6 @@ pub enum Request {
     Log,
     /// Answer: a list of [`Violation`](crate::driver::Violation).
     Violations,
-}
-
-/// A call of the `Fwpm*` family, within a session.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EngineCall {
-    Close,
-    TransactionBegin { read_only: bool },
-    TransactionCommit,
-    TransactionAbort,
-    Sessions,
-    ProviderAdd(Provider),
-    ProviderDelete(Uuid),
-    Providers,
-    SublayerAdd(Sublayer),
-    SublayerDelete(Uuid),
-    Sublayers,
-    CalloutAdd(Callout),
-    CalloutDelete(Uuid),
-    Callouts,
-    FilterAdd(Filter),
-    FilterDelete(Uuid),
-    Filters,
-}
-
-impl EngineCall {
-    /// The function that does this on Windows.
-    pub fn function(&self) -> &'static str {
-        match self {
-            EngineCall::Close => "FwpmEngineClose0",
-            EngineCall::TransactionBegin { .. } => "FwpmTransactionBegin0",
-            EngineCall::TransactionCommit => "FwpmTransactionCommit0",
-            EngineCall::TransactionAbort => "FwpmTransactionAbort0",
-            EngineCall::Sessions => "FwpmSessionEnum0",
-            EngineCall::ProviderAdd(_) => "FwpmProviderAdd0",
-            EngineCall::ProviderDelete(_) => "FwpmProviderDeleteByKey0",
-            EngineCall::Providers => "FwpmProviderEnum0",
-            EngineCall::SublayerAdd(_) => "FwpmSubLayerAdd0",
-            EngineCall::SublayerDelete(_) => "FwpmSubLayerDeleteByKey0",
-            EngineCall::Sublayers => "FwpmSubLayerEnum0",
-            EngineCall::CalloutAdd(_) => "FwpmCalloutAdd0",
-            EngineCall::CalloutDelete(_) => "FwpmCalloutDeleteByKey0",
-            EngineCall::Callouts => "FwpmCalloutEnum0",
-            EngineCall::FilterAdd(_) => "FwpmFilterAdd0",
-            EngineCall::FilterDelete(_) => "FwpmFilterDeleteByKey0",
-            EngineCall::Filters => "FwpmFilterEnum0",
-        }
-    }
 }
 
 /// An open device.

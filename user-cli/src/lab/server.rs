@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::thread;
 
-use postern_engine::SessionId;
+use postern_engine::{Call, SessionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use serde::Serialize;
@@ -18,7 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::address::{Address, is_trusted};
 use super::host::{Host, Settings};
-use super::message::{EngineCall, Greeting, Hex, Refusal, Reply, Request, VERSION};
+use super::message::{Greeting, Hex, Refusal, Reply, Request, VERSION};
 use crate::driver::{Unload, Unloaded};
 use crate::failure::{Failure, Result};
 use crate::output::counted;
@@ -189,7 +189,7 @@ impl<'a> Client<'a> {
                 value(handle)
             }
             Request::Engine { session, call } => {
-                let closes = matches!(call, EngineCall::Close);
+                let closes = matches!(call, Call::Close);
                 let Some(id) = self.sessions.get(&session).copied() else {
                     return Err(Failure::new(format!("there is no session {session}")).into());
                 };

@@ -16,19 +16,11 @@ pub fn key(number: u128) -> Uuid {
 }
 
 pub fn display(name: &str) -> DisplayData {
-    DisplayData { name: name.into(), description: String::new() }
+    DisplayData::named(name)
 }
 
 pub fn static_session() -> Session {
-    Session {
-        key: Uuid::nil(),
-        display: DisplayData::default(),
-        dynamic: false,
-        transaction_wait_timeout_ms: 0,
-        process_id: 4,
-        user: "NT AUTHORITY\\SYSTEM".into(),
-        kernel_mode: false,
-    }
+    Session::new("", 4, "NT AUTHORITY\\SYSTEM")
 }
 
 pub fn dynamic_session() -> Session {
@@ -44,36 +36,11 @@ pub fn sublayer(number: u128, weight: u16) -> Sublayer {
 }
 
 pub fn callout(number: u128) -> Callout {
-    Callout {
-        key: key(number),
-        display: display("callout"),
-        persistent: false,
-        uses_provider_context: false,
-        provider: None,
-        data: vec![],
-        layer: CONNECT,
-        id: 0,
-        registered: false,
-        registration_flags: 0,
-    }
+    Callout::new(key(number), "callout", CONNECT)
 }
 
 pub fn filter(action: Action) -> Filter {
-    Filter {
-        key: Uuid::nil(),
-        display: display("filter"),
-        flags: FilterFlags::empty(),
-        provider: None,
-        data: vec![],
-        layer: CONNECT,
-        sublayer: Uuid::nil(),
-        weight: Weight::Auto,
-        conditions: vec![],
-        action,
-        raw_context: 0,
-        id: 0,
-        effective_weight: 0,
-    }
+    Filter::new("filter", CONNECT, action)
 }
 
 pub fn condition(field: Uuid, match_type: MatchType, value: ConditionValue) -> Condition {

@@ -5,7 +5,7 @@ use fwps::sys::{
     FWPM_SERVICE_STOPPED,
 };
 use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
-use postern_engine::{Engine, FwpError, SessionId};
+use postern_engine::{Answer, Call, Engine, FwpError, SessionId};
 use uuid::Uuid;
 
 use super::notify::Notifier;
@@ -48,6 +48,43 @@ impl<'a> EngineClient<'a> {
     /// Reads the engine: `engine.view(Some(session))` is what a session sees, `engine.view(None)` what is committed.
     pub fn read<T>(self, read: impl FnOnce(&Engine) -> T) -> Result<T, EngineError> {
         Ok(self.lab.enter(|| self.lab.kernel.fwp.read(read))?)
+    }
+
+    /// Does what a program in another process asks for. A session reads what it sees itself.
+    pub fn call(self, session: SessionId, call: Call) -> Result<Answer, EngineError> {
+        match call {
+            Call::Close => self.session_close(session)?,
+            Call::TransactionBegin { read_only } => self.transaction_begin(session, read_only)?,
+            Call::TransactionCommit => self.transaction_commit(session)?,
+            Call::TransactionAbort => self.transaction_abort(session)?,
+            Call::ProviderAdd(provider) => _ = self.provider_add(session, provider)?,
+            Call::ProviderDelete(key) => self.provider_delete(session, key)?,
+            Call::SublayerAdd(sublayer) => _ = self.sublayer_add(session, sublayer)?,
+            Call::SublayerDelete(key) => self.sublayer_delete(session, key)?,
+            Call::CalloutAdd(callout) => return Ok(Answer::Id(self.callout_add(session, callout)?.into())),
+            Call::CalloutDelete(key) => self.callout_delete(session, key)?,
+            Call::FilterAdd(filter) => return Ok(Answer::Id(self.filter_add(session, filter)?)),
+            Call::FilterDelete(key) => self.filter_delete_by_key(session, key)?,
+            Call::FilterDeleteById(id) => self.filter_delete(session, id)?,
+            Call::Sessions => {
+                return self.read(|engine| Answer::Sessions(engine.sessions().map(|(_, one)| one.clone()).collect()));
+            }
+            Call::Providers => {
+                return self
+                    .read(|engine| Answer::Providers(engine.view(Some(session)).providers().cloned().collect()));
+            }
+            Call::Sublayers => {
+                return self
+                    .read(|engine| Answer::Sublayers(engine.view(Some(session)).sublayers().cloned().collect()));
+            }
+            Call::Callouts => {
+                return self.read(|engine| Answer::Callouts(engine.view(Some(session)).callouts().collect()));
+            }
+            Call::Filters => {
+                return self.read(|engine| Answer::Filters(engine.view(Some(session)).filters().cloned().collect()));
+            }
+        }
+        Ok(Answer::Done)
     }
 
     pub fn session_open(self, session: Session) -> Result<SessionId, EngineError> {

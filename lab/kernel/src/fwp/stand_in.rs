@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use fwps::sys::*;
 use postern_engine::SessionId;
-use postern_engine::objects::{Action, Callout, DisplayData, Filter, FilterFlags, Session, Weight};
+use postern_engine::objects::{Action, Callout, Filter, Session};
 use uuid::Uuid;
 
 use crate::call::CallContext;
@@ -185,17 +185,7 @@ pub(crate) fn unregister(lab: &Lab, id: u32) -> NTSTATUS {
 
 /// A session of the test's own.
 pub(crate) fn session(lab: &Lab) -> SessionId {
-    lab.engine()
-        .session_open(Session {
-            key: Uuid::nil(),
-            display: DisplayData::default(),
-            dynamic: false,
-            transaction_wait_timeout_ms: 0,
-            process_id: 1,
-            user: "test".into(),
-            kernel_mode: false,
-        })
-        .expect("a session opens")
+    lab.engine().session_open(Session::new("", 1, "test")).expect("a session opens")
 }
 
 /// Adds a filter without conditions at a layer.
@@ -210,21 +200,7 @@ pub(crate) fn filter_with(
     action: Action,
     adjust: impl FnOnce(&mut Filter),
 ) -> u64 {
-    let mut filter = Filter {
-        key: Uuid::nil(),
-        display: DisplayData { name: "test".into(), description: String::new() },
-        flags: FilterFlags::empty(),
-        provider: None,
-        data: Vec::new(),
-        layer,
-        sublayer: Uuid::nil(),
-        weight: Weight::Auto,
-        conditions: Vec::new(),
-        action,
-        raw_context: 0,
-        id: 0,
-        effective_weight: 0,
-    };
+    let mut filter = Filter::new("test", layer, action);
     adjust(&mut filter);
     lab.engine().filter_add(session, filter).expect("the filter is accepted")
 }
@@ -232,22 +208,6 @@ pub(crate) fn filter_with(
 /// Adds a callout object for `key` at a layer.
 pub(crate) fn callout(lab: &Lab, session: SessionId, key: u128, layer: Uuid) -> Uuid {
     let key = Uuid::from_u128(key);
-    lab.engine()
-        .callout_add(
-            session,
-            Callout {
-                key,
-                display: DisplayData { name: "test".into(), description: String::new() },
-                persistent: false,
-                uses_provider_context: false,
-                provider: None,
-                data: Vec::new(),
-                layer,
-                id: 0,
-                registered: false,
-                registration_flags: 0,
-            },
-        )
-        .expect("the callout is accepted");
+    lab.engine().callout_add(session, Callout::new(key, "test", layer)).expect("the callout is accepted");
     key
 }

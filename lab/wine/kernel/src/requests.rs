@@ -85,53 +85,12 @@ impl Client {
         if !self.sessions.contains(&session) {
             return Err(Refusal::UnknownSession);
         }
-        let lab = Lab::here();
-        let engine = lab.engine();
-        let done = match call {
-            Call::Close => {
-                engine.session_close(session).map_err(refusal)?;
-                self.sessions.remove(&session);
-                Ok(())
-            }
-            Call::TransactionBegin { read_only } => engine.transaction_begin(session, read_only),
-            Call::TransactionCommit => engine.transaction_commit(session),
-            Call::TransactionAbort => engine.transaction_abort(session),
-            Call::ProviderAdd(provider) => engine.provider_add(session, provider).map(drop),
-            Call::ProviderDelete(key) => engine.provider_delete(session, key),
-            Call::SublayerAdd(sublayer) => engine.sublayer_add(session, sublayer).map(drop),
-            Call::SublayerDelete(key) => engine.sublayer_delete(session, key),
-            Call::CalloutAdd(callout) => {
-                return value(engine.callout_add(session, callout).map_err(refusal)?);
-            }
-            Call::CalloutDelete(key) => engine.callout_delete(session, key),
-            Call::FilterAdd(filter) => {
-                return value(engine.filter_add(session, filter).map_err(refusal)?);
-            }
-            Call::FilterDelete(key) => engine.filter_delete_by_key(session, key),
-            Call::FilterDeleteById(id) => engine.filter_delete(session, id),
-            Call::Sessions => {
-                let all = engine.read(|engine| engine.sessions().map(|(_, one)| one.clone()).collect::<Vec<_>>());
-                return value(all.map_err(refusal)?);
-            }
-            Call::Providers => {
-                let all = engine.read(|engine| engine.view(Some(session)).providers().cloned().collect::<Vec<_>>());
-                return value(all.map_err(refusal)?);
-            }
-            Call::Sublayers => {
-                let all = engine.read(|engine| engine.view(Some(session)).sublayers().cloned().collect::<Vec<_>>());
-                return value(all.map_err(refusal)?);
-            }
-            Call::Callouts => {
-                let all = engine.read(|engine| engine.view(Some(session)).callouts().collect::<Vec<_>>());
-                return value(all.map_err(refusal)?);
-            }
-            Call::Filters => {
-                let all = engine.read(|engine| engine.view(Some(session)).filters().cloned().collect::<Vec<_>>());
-                return value(all.map_err(refusal)?);
-            }
-        };
-        done.map_err(refusal)?;
-        value(())
+        let closes = matches!(call, Call::Close);
+        let answer = Lab::here().engine().call(session, call).map_err(refusal)?;
+        if closes {
+            self.sessions.remove(&session);
+        }
+        value(answer)
     }
 
     fn source(&mut self) -> &mut Traffic {

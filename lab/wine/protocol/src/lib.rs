@@ -5,10 +5,10 @@
 
 use std::net::SocketAddr;
 
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+pub use postern_engine::Call;
+use postern_engine::objects::Session;
 use postern_engine::{FwpError, SessionId};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// The device's name, for drivers.
 pub const DEVICE: &str = r"\Device\PosternFilterEngine";
@@ -27,7 +27,7 @@ pub const LONGEST_ANSWER: usize = 4 << 20;
 pub enum Request {
     /// `FwpmEngineOpen0`. Answer: [`SessionId`].
     Open(Session),
-    /// A call within a session. Answer: what the variant says.
+    /// A call within a session. Answer: that of [`postern_engine::Answer`].
     Call(SessionId, Call),
     /// A program connects, or is connected to. Answer: [`Outcome`].
     Connection(Connection),
@@ -43,33 +43,6 @@ pub enum Request {
     Fail { function: String, status: u32, times: u32 },
     /// Answer: [`Report`].
     Report,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Call {
-    Close,
-    TransactionBegin {
-        read_only: bool,
-    },
-    TransactionCommit,
-    TransactionAbort,
-    /// Answer: a list of [`Session`], as for each `...s` below a list of its objects.
-    Sessions,
-    ProviderAdd(Provider),
-    ProviderDelete(Uuid),
-    Providers,
-    SublayerAdd(Sublayer),
-    SublayerDelete(Uuid),
-    Sublayers,
-    /// Answer: the run-time id.
-    CalloutAdd(Callout),
-    CalloutDelete(Uuid),
-    Callouts,
-    /// Answer: the run-time id.
-    FilterAdd(Filter),
-    FilterDelete(Uuid),
-    FilterDeleteById(u64),
-    Filters,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

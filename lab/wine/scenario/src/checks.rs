@@ -116,34 +116,11 @@ impl Bench {
     /// A filter without conditions that leads all of a layer to one of the driver's callouts.
     fn lead_to(&self, session: SessionId, callout: Callout) -> Result<()> {
         let (key, layer) = (Uuid::from_u128(callout.key()), Uuid::from_u128(callout.layer.key()));
-        let display = DisplayData { name: "scenario".into(), description: String::new() };
-        let object = postern_engine::objects::Callout {
-            key,
-            display: display.clone(),
-            persistent: false,
-            uses_provider_context: false,
-            provider: None,
-            data: Vec::new(),
-            layer,
-            id: 0,
-            registered: false,
-            registration_flags: 0,
-        };
+        let object = postern_engine::objects::Callout::new(key, "scenario", layer);
         let _: u32 = self.engine.call(session, Call::CalloutAdd(object))?;
         let filter = Filter {
-            key: Uuid::nil(),
-            display,
             flags: FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED,
-            provider: None,
-            data: Vec::new(),
-            layer,
-            sublayer: Uuid::nil(),
-            weight: Weight::Auto,
-            conditions: Vec::new(),
-            action: Action::CalloutTerminating(key),
-            raw_context: 0,
-            id: 0,
-            effective_weight: 0,
+            ..Filter::new("scenario", layer, Action::CalloutTerminating(key))
         };
         let _: u64 = self.engine.call(session, Call::FilterAdd(filter))?;
         Ok(())

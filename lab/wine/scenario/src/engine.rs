@@ -27,15 +27,8 @@ impl Engine {
 
     /// A session of a program.
     pub fn session(&self) -> Result<SessionId> {
-        self.ask(&Request::Open(Session {
-            key: Uuid::nil(),
-            display: DisplayData { name: "scenario".into(), description: String::new() },
-            dynamic: true,
-            transaction_wait_timeout_ms: 0,
-            process_id: std::process::id(),
-            user: "scenario".into(),
-            kernel_mode: false,
-        }))
+        let session = Session::new("scenario", std::process::id(), "scenario");
+        self.ask(&Request::Open(Session { dynamic: true, ..session }))
     }
 
     pub fn connect(&self, remote: &str) -> Result<Outcome> {
