@@ -44,5 +44,5 @@ pub fn windows(root: &Path) -> Result<PathBuf> {
 /// Checks its sources for Windows as `cargo clippy` does; any warning is an error.
 pub fn lint_windows(root: &Path) -> Result<()> {
     programs::install(root, &mut say)?;
-    programs::clippy(root, &["postern-cli"])
+    programs::TARGETS.iter().try_for_each(|target| programs::clippy(root, target, &["postern-cli"]))
 }

@@ -30,7 +30,7 @@ pub fn test(root: &Path) -> Result<()> {
     let wine = Wine::find_or_install(root)?;
 
     say("lints of what runs under Wine");
-    programs::clippy(root, &PACKAGES)?;
+    programs::clippy(root, programs::TARGET, &PACKAGES)?;
     say("building the images, and what they meet under Wine");
     let images = Driver::all(root).iter().map(Driver::build).collect::<Result<Vec<_>>>()?;
     let built = programs::build(root, &PACKAGES)?;

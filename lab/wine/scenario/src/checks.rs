@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use postern_engine::SessionId;
-use postern_engine::objects::{Action, DisplayData, Filter, FilterFlags, Weight};
+use postern_engine::objects::{Action, Filter, FilterFlags};
 use postern_protocol::callout::{COUNT, Callout, Layer, Role};
 use postern_wine_protocol::{Call, Request};
 use serde::de::IgnoredAny;

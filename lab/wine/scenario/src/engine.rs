@@ -2,10 +2,9 @@
 
 use anyhow::{Result, anyhow, bail};
 use postern_engine::SessionId;
-use postern_engine::objects::{DisplayData, Session};
+use postern_engine::objects::Session;
 use postern_wine_protocol::{ASK, Answer, Call, Connection, Driver, LONGEST_ANSWER, Outcome, PATH, Report, Request};
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 use crate::device::Device;
 
