@@ -14,7 +14,7 @@ use crate::objects::{Callout, DisplayData, Filter, Provider, Sublayer};
 use crate::runtime::{RuntimeFilter, Snapshot};
 use crate::session::{OpenSession, SessionId};
 use crate::store::{Lifetime, State, Stored, Table};
-use crate::weight;
+use crate::weight::{self, Layout};
 
 /// Third-party callouts have ids above those of Windows' own: the first one seen on real machines.
 const FIRST_CALLOUT_ID: u32 = 258;
@@ -37,6 +37,8 @@ pub struct Engine {
     pub(crate) registrations: BTreeMap<u32, Registration>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) indices: Indices,
+    /// By layer id, once a filter was added there.
+    pub(crate) layouts: BTreeMap<u16, Layout>,
     pub(crate) next_session: u64,
     next_callout: u32,
     pub(crate) next_filter: u64,
@@ -71,6 +73,7 @@ impl Engine {
             registrations: BTreeMap::new(),
             snapshot: Arc::new(Snapshot::empty()),
             indices: Indices::default(),
+            layouts: BTreeMap::new(),
             next_session: 1,
             next_callout: FIRST_CALLOUT_ID,
             next_filter: filters::FIRST_ID,

@@ -16,7 +16,7 @@ use crate::objects::{Action, Filter, FilterFlags};
 use crate::runtime::{LayerChange, RuntimeAction, RuntimeFilter, filter_flag};
 use crate::session::SessionId;
 use crate::store::{State, Stored};
-use crate::weight;
+use crate::weight::{self, Layout};
 
 /// Run-time ids of filters are above 0xFFFF on real machines.
 pub(crate) const FIRST_ID: u64 = 0x1_0001;
@@ -81,7 +81,8 @@ impl Engine {
                 callout_id = callout.object.id;
             }
             let (matcher, conditions) = Matcher::new(layer, &filter.conditions)?;
-            filter.effective_weight = weight::effective(layer, filter.weight, &filter.conditions)?;
+            let layout = engine.layouts.entry(layer.id).or_insert_with(|| Layout::of(layer));
+            filter.effective_weight = weight::effective(layout, filter.weight, &filter.conditions)?;
             filter.id = engine.next_filter;
             let mut runtime = RuntimeFilter {
                 index: engine.indices.take(),

@@ -23,7 +23,7 @@ mod runtime;
 mod security;
 mod session;
 mod store;
-mod weight;
+pub mod weight;
 
 pub use arbitration::{
     CLASSIFY_OUT_FLAG_ABSORB, CalloutCall, Callouts, ClassifyOut, ContractViolation, Decision, RIGHT_ACTION_WRITE,
