@@ -5,7 +5,8 @@
 
 use crate::layers::id;
 use crate::matching::Value;
-use crate::runtime::{RuntimeFilter, Snapshot, action, filter_flag};
+use crate::runtime::{RuntimeFilter, Snapshot, SublayerFilters, action, filter_flag};
+use crate::trace::{Effect, Said, Source, Word};
 
 /// `FWPS_RIGHT_ACTION_WRITE`.
 pub const RIGHT_ACTION_WRITE: u32 = 0x1;
@@ -42,6 +43,7 @@ pub enum CalloutCall {
 
 /// What callouts do wrong in a classify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum ContractViolation {
     /// Wrote an action without `FWPS_RIGHT_ACTION_WRITE`, and not a veto of a permit: ignored.
     WroteWithoutRight,
@@ -64,6 +66,7 @@ pub enum Decision {
 
 /// The outcome of one classify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Verdict {
     pub action: Decision,
     /// The filter that decided. None: no filter did, and the default is to permit.
@@ -76,61 +79,91 @@ pub struct Verdict {
 
 impl Verdict {
     const DEFAULT: Self = Self { action: Decision::Permit, filter_id: None, hard: false, absorb: false };
+
+    /// Weighs a sublayer's word against what the sublayers above it have decided.
+    #[inline]
+    fn weigh(&mut self, filter_id: u64, word: Word) -> Effect {
+        let written = word.by == Source::Callout;
+        let effect = match (self.filter_id, self.hard, self.action, word.action) {
+            (None, ..) => Effect::Decides,
+            (_, false, ..) => Effect::Overrides,
+            (_, true, Decision::Permit, Decision::Block) if written => Effect::Vetoes,
+            _ if written => return Effect::LacksRight,
+            _ => return Effect::Overruled,
+        };
+        let hard = word.hard || self.hard;
+        *self = Self { action: word.action, filter_id: Some(filter_id), hard, absorb: word.absorb };
+        effect
+    }
 }
 
-/// What a filter says, if it says Permit or Block.
-struct Word {
-    action: Decision,
-    hard: bool,
-    absorb: bool,
-    /// Written by a callout, which may veto.
-    written: bool,
+/// Hears how a classify comes to its verdict. `()` does not listen, and costs nothing.
+pub(crate) trait Observer {
+    /// A filter matched and was asked; `effect` if it said Permit or Block, which ends its sublayer.
+    #[inline]
+    fn asked(&mut self, _filter: &RuntimeFilter, _said: Said, _effect: Option<Effect>) {}
+
+    /// All of a sublayer has been asked that will be.
+    #[inline]
+    fn leaves(&mut self, _sublayer: &SublayerFilters) {}
 }
+
+impl Observer for () {}
 
 impl Snapshot {
     /// Classifies one connection or packet. `values` are in the order of the layer's fields.
     #[inline]
     pub fn classify(&self, layer: u16, values: &[Value<'_>], callouts: &mut impl Callouts) -> Verdict {
+        self.observed(layer, values, callouts, &mut ())
+    }
+
+    #[inline]
+    pub(crate) fn observed(
+        &self,
+        layer: u16,
+        values: &[Value<'_>],
+        callouts: &mut impl Callouts,
+        observer: &mut impl Observer,
+    ) -> Verdict {
         let mut verdict = Verdict::DEFAULT;
         for sublayer in self.sublayers(layer) {
             for filter in sublayer.matching(values) {
-                let Some(word) = word(filter, !verdict.hard, callouts) else { continue };
-                let veto = word.written && word.action == Decision::Block && verdict.action == Decision::Permit;
-                if !verdict.hard || veto {
-                    verdict = Verdict {
-                        action: word.action,
-                        filter_id: Some(filter.id),
-                        hard: word.hard || verdict.hard,
-                        absorb: word.absorb,
-                    };
-                } else if word.written {
+                let said = ask(filter, !verdict.hard, callouts);
+                let Said::Word(word) = said else {
+                    observer.asked(filter, said, None);
+                    continue;
+                };
+                let effect = verdict.weigh(filter.id, word);
+                if effect == Effect::LacksRight {
                     callouts.contract_violation(filter, ContractViolation::WroteWithoutRight);
                 }
+                observer.asked(filter, said, Some(effect));
                 break;
             }
+            observer.leaves(sublayer);
         }
         verdict
     }
 }
 
-/// Asks a filter; `None` goes on to the next one of its sublayer.
+/// Asks a filter that matches.
 #[inline]
-fn word(filter: &RuntimeFilter, may_write: bool, callouts: &mut impl Callouts) -> Option<Word> {
+fn ask(filter: &RuntimeFilter, may_write: bool, callouts: &mut impl Callouts) -> Said {
     match filter.action.action_type {
-        action::PERMIT => Some(plain(filter, Decision::Permit)),
-        action::BLOCK => Some(plain(filter, Decision::Block)),
+        action::PERMIT => plain(filter, Decision::Permit, Source::Filter),
+        action::BLOCK => plain(filter, Decision::Block, Source::Filter),
         _ => call(filter, may_write, callouts),
     }
 }
 
 /// The word of a filter without a callout, or with one that is not registered.
 #[inline]
-fn plain(filter: &RuntimeFilter, action: Decision) -> Word {
+fn plain(filter: &RuntimeFilter, action: Decision, by: Source) -> Said {
     let hard = action == Decision::Block || filter.has_flag(filter_flag::CLEAR_ACTION_RIGHT);
-    Word { action, hard, absorb: false, written: false }
+    Said::Word(Word { action, hard, absorb: false, by })
 }
 
-fn call(filter: &RuntimeFilter, may_write: bool, callouts: &mut impl Callouts) -> Option<Word> {
+fn call(filter: &RuntimeFilter, may_write: bool, callouts: &mut impl Callouts) -> Said {
     let mut out = ClassifyOut {
         action: action::NONE,
         rights: if may_write { RIGHT_ACTION_WRITE } else { 0 },
@@ -141,12 +174,12 @@ fn call(filter: &RuntimeFilter, may_write: bool, callouts: &mut impl Callouts) -
     let inspection = filter.action.action_type == action::CALLOUT_INSPECTION;
     match callouts.classify(filter.action.callout_id, filter, &mut out) {
         CalloutCall::Called => {}
-        CalloutCall::NotOnThisFlow => return None,
-        CalloutCall::NotRegistered if inspection => return None,
+        CalloutCall::NotOnThisFlow => return Said::NotOnThisFlow,
+        CalloutCall::NotRegistered if inspection => return Said::NotRegistered,
         CalloutCall::NotRegistered if filter.has_flag(filter_flag::PERMIT_IF_CALLOUT_UNREGISTERED) => {
-            return Some(plain(filter, Decision::Permit));
+            return plain(filter, Decision::Permit, Source::NotRegistered);
         }
-        CalloutCall::NotRegistered => return Some(plain(filter, Decision::Block)),
+        CalloutCall::NotRegistered => return plain(filter, Decision::Block, Source::NotRegistered),
     }
     let violation = match out.action {
         action::PERMIT | action::BLOCK if inspection => ContractViolation::InspectionWithVerdict,
@@ -158,18 +191,18 @@ fn call(filter: &RuntimeFilter, may_write: bool, callouts: &mut impl Callouts) -
             }
             let absorb =
                 action == Decision::Block && out.flags & CLASSIFY_OUT_FLAG_ABSORB != 0 && can_absorb(filter.layer);
-            return Some(Word { action, hard, absorb, written: true });
+            return Said::Word(Word { action, hard, absorb, by: Source::Callout });
         }
         action::CONTINUE | action::NONE | action::NONE_NO_MATCH => {
             if !may_write || filter.action.action_type != action::CALLOUT_TERMINATING {
-                return None;
+                return Said::Continue;
             }
             ContractViolation::TerminatingWithoutVerdict
         }
         other => ContractViolation::UnknownAction(other),
     };
     callouts.contract_violation(filter, violation);
-    None
+    Said::Violation(violation)
 }
 
 /// The layers at which `FWPS_CLASSIFY_OUT_FLAG_ABSORB` counts (page "FWPS_CLASSIFY_OUT0").

@@ -23,6 +23,7 @@ mod runtime;
 mod security;
 mod session;
 mod store;
+mod trace;
 pub mod weight;
 
 pub use arbitration::{
@@ -36,3 +37,6 @@ pub use matching::{RuntimeCondition, Value};
 pub use notify::{CalloutNotify, NotifyRefused, NotifyType};
 pub use runtime::{RuntimeAction, RuntimeFilter, Snapshot, action, filter_flag};
 pub use session::SessionId;
+pub use trace::{
+    ConditionResult, ConditionTrace, Effect, FilterTrace, Outcome, Said, Source, SublayerTrace, Trace, Word,
+};

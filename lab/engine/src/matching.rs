@@ -5,11 +5,13 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 
 use crate::error::FwpError;
 use crate::layers::{DataType, Field, FieldType, Layer};
 use crate::objects::{Condition, ConditionValue, MatchType};
 use crate::security::{AccessList, is_sid};
+use crate::trace::{ConditionResult, ConditionTrace};
 
 /// A classified value (`FWPS_INCOMING_VALUE0`). IPv4 addresses and ports are in host order, IPv6 and MAC addresses in network order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,15 +117,35 @@ impl Matcher {
         }
         true
     }
+
+    /// Each condition for itself.
+    pub(crate) fn examine(&self, values: &[Value<'_>]) -> Vec<ConditionTrace> {
+        let mut alternative = false;
+        let examine = |step: &Step| {
+            let result = match step.value(values) {
+                _ if step.matches(values) => ConditionResult::Matches,
+                Some(_) => ConditionResult::Differs,
+                None => ConditionResult::Unknown,
+            };
+            ConditionTrace { field: step.field, alternative: mem::replace(&mut alternative, step.or), result }
+        };
+        self.0.iter().map(examine).collect()
+    }
 }
 
 impl Step {
     #[inline]
     fn matches(&self, values: &[Value<'_>]) -> bool {
-        match values.get(usize::from(self.field)) {
-            None | Some(Value::Empty) => matches!(self.test, Test::Empty),
+        match self.value(values) {
+            None => matches!(self.test, Test::Empty),
             Some(value) => self.test.matches(value) != self.negated,
         }
+    }
+
+    /// `None`: not known.
+    #[inline]
+    fn value<'a, 'v>(&self, values: &'a [Value<'v>]) -> Option<&'a Value<'v>> {
+        values.get(usize::from(self.field)).filter(|value| **value != Value::Empty)
     }
 }
 

@@ -137,7 +137,7 @@ impl SublayerFilters {
         Self(filters.iter().map(entry).collect())
     }
 
-    fn filters(&self) -> impl Iterator<Item = &Arc<RuntimeFilter>> {
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &Arc<RuntimeFilter>> {
         self.0.iter().map(|entry| &entry.filter)
     }
 

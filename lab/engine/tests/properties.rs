@@ -225,8 +225,35 @@ fn classify(engine: &Engine, ids: &[u32], traffic: &Traffic) -> (Decision, Optio
         (index::ALE_APP_ID, Value::ByteBlob(&traffic.app)),
     ];
     known.extend(traffic.protocol.map(|protocol| (index::IP_PROTOCOL, Value::Uint8(protocol))));
-    let verdict = engine.snapshot().classify(LAYER, &values(LAYER, &known), &mut Answers(ids));
+    let (snapshot, values) = (engine.snapshot(), values(LAYER, &known));
+    let verdict = snapshot.classify(LAYER, &values, &mut Answers(ids));
+    traced(engine, traffic, verdict, &snapshot.trace(LAYER, &values, &mut Answers(ids)));
     (verdict.action, verdict.filter_id, verdict.hard)
+}
+
+/// A trace has the verdict, all filters, and of each whether it and its conditions match.
+fn traced(engine: &Engine, traffic: &Traffic, verdict: Verdict, trace: &Trace) {
+    assert_eq!(trace.verdict, verdict);
+    let filters = || trace.sublayers.iter().flat_map(|sublayer| &sublayer.filters);
+    assert!(filters().map(|filter| filter.id).eq(engine.snapshot().filters(LAYER).map(|filter| filter.id)));
+    for traced in filters() {
+        let filter = engine.view(None).filter(traced.id).unwrap();
+        assert_eq!(traced.outcome != Outcome::DoesNotMatch, fields_match(filter, traffic), "{traced:?}");
+        let hold = filter.conditions.iter().map(|condition| holds(condition, traffic));
+        assert!(traced.conditions.iter().map(|seen| seen.result == ConditionResult::Matches).eq(hold), "{traced:?}");
+    }
+    for sublayer in &trace.sublayers {
+        let ended = sublayer.filters.iter().position(|filter| matches!(filter.outcome, Outcome::Ended { .. }));
+        let reached = sublayer.filters.iter().rposition(|filter| matches!(filter.outcome, Outcome::Asked(_)));
+        assert!(reached < ended || ended.is_none(), "{sublayer:?}");
+        let unreached = sublayer.filters.iter().position(|filter| filter.outcome == Outcome::NotReached);
+        assert!(unreached.is_none() || ended.is_some() && ended < unreached, "{sublayer:?}");
+    }
+    let counts = |filter: &&FilterTrace| {
+        let Outcome::Ended { effect, overridden_by, .. } = filter.outcome else { return false };
+        overridden_by.is_none() && matches!(effect, Effect::Decides | Effect::Overrides | Effect::Vetoes)
+    };
+    assert!(filters().filter(counts).map(|filter| filter.id).eq(verdict.filter_id));
 }
 
 /// One management operation. Most succeed; some are refused.
