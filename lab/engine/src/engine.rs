@@ -17,7 +17,7 @@ use crate::store::{Lifetime, State, Stored, Table};
 use crate::weight::{self, Layout};
 
 /// Third-party callouts have ids above those of Windows' own: the first one seen on real machines.
-const FIRST_CALLOUT_ID: u32 = 258;
+pub(crate) const FIRST_CALLOUT_ID: u32 = 258;
 /// Page "WFP Error Codes", `FWP_E_TOO_MANY_CALLOUTS`.
 const MAX_CALLOUTS: usize = 100_000;
 
@@ -40,7 +40,7 @@ pub struct Engine {
     /// By layer id, once a filter was added there.
     pub(crate) layouts: BTreeMap<u16, Layout>,
     pub(crate) next_session: u64,
-    next_callout: u32,
+    pub(crate) next_callout: u32,
     pub(crate) next_filter: u64,
     next_key: u64,
 }
@@ -48,7 +48,7 @@ pub struct Engine {
 /// A callout registered with `FwpsCalloutRegister`.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    key: Uuid,
+    pub(crate) key: Uuid,
     pub(crate) flags: u32,
 }
 

@@ -1,5 +1,6 @@
 //! Filters: adding, deleting, and what a commit or an abort does to those in force.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,8 +10,8 @@ use uuid::Uuid;
 use crate::engine::{Engine, check_display};
 use crate::error::FwpError;
 use crate::guids;
-use crate::layers;
-use crate::matching::Matcher;
+use crate::layers::{self, Layer};
+use crate::matching::{Matcher, RuntimeCondition};
 use crate::notify::{CalloutNotify, NotifyType};
 use crate::objects::{Action, Filter, FilterFlags};
 use crate::runtime::{LayerChange, RuntimeAction, RuntimeFilter, filter_flag};
@@ -26,7 +27,8 @@ const ENABLE_COMMIT_ADD_NOTIFY: u32 = 0x4;
 #[derive(Debug)]
 pub(crate) struct FilterEntry {
     pub(crate) filter: Filter,
-    runtime: Arc<RuntimeFilter>,
+    /// `None`: such that this engine cannot evaluate it, which only a restored filter can be.
+    pub(crate) runtime: Option<Arc<RuntimeFilter>>,
 }
 
 /// Hands out [`RuntimeFilter::index`]; takes one back when no snapshot holds its filter any more.
@@ -80,23 +82,10 @@ impl Engine {
                 lifetime.may_refer_to(callout.lifetime)?;
                 callout_id = callout.object.id;
             }
-            let (matcher, conditions) = Matcher::new(layer, &filter.conditions)?;
-            let layout = engine.layouts.entry(layer.id).or_insert_with(|| Layout::of(layer));
-            filter.effective_weight = weight::effective(layout, filter.weight, &filter.conditions)?;
+            let compiled = Matcher::new(layer, &filter.conditions)?;
+            filter.effective_weight = engine.effective_weight(layer, &filter)?;
             filter.id = engine.next_filter;
-            let mut runtime = RuntimeFilter {
-                index: engine.indices.take(),
-                id: filter.id,
-                key: filter.key,
-                layer: layer.id,
-                weight: filter.effective_weight,
-                sublayer_weight,
-                flags: runtime_flags(&filter),
-                action: RuntimeAction { action_type: filter.action.action_type(), callout_id },
-                context: filter.raw_context,
-                conditions,
-                matcher,
-            };
+            let mut runtime = engine.runtime(&filter, layer, sublayer_weight, callout_id, compiled);
             if filter.in_force() && engine.registrations.contains_key(&callout_id) {
                 let asked = runtime.clone();
                 let agreed = notify.notify(NotifyType::AddFilter, callout_id, Some(filter.key), &mut runtime);
@@ -109,9 +98,40 @@ impl Engine {
             engine.next_filter += 1;
             let id = filter.id;
             engine.filter_ids.insert(filter.key, id);
-            engine.filters.insert(id, Stored { object: FilterEntry { filter, runtime: Arc::new(runtime) }, lifetime });
+            let entry = FilterEntry { filter, runtime: Some(Arc::new(runtime)) };
+            engine.filters.insert(id, Stored { object: entry, lifetime });
             Ok(id)
         })
+    }
+
+    /// The weight that the filter gets.
+    pub(crate) fn effective_weight(&mut self, layer: &Layer, filter: &Filter) -> Result<u64, FwpError> {
+        let layout = self.layouts.entry(layer.id).or_insert_with(|| Layout::of(layer));
+        weight::effective(layout, filter.weight, &filter.conditions)
+    }
+
+    /// The filter as the kernel holds it.
+    pub(crate) fn runtime(
+        &mut self,
+        filter: &Filter,
+        layer: &Layer,
+        sublayer_weight: u16,
+        callout_id: u32,
+        (matcher, conditions): (Matcher, Box<[RuntimeCondition]>),
+    ) -> RuntimeFilter {
+        RuntimeFilter {
+            index: self.indices.take(),
+            id: filter.id,
+            key: filter.key,
+            layer: layer.id,
+            weight: filter.effective_weight,
+            sublayer_weight,
+            flags: runtime_flags(filter),
+            action: RuntimeAction { action_type: filter.action.action_type(), callout_id },
+            context: filter.raw_context,
+            conditions,
+            matcher,
+        }
     }
 
     /// `FwpmFilterDeleteById0`.
@@ -126,7 +146,7 @@ impl Engine {
             stored.lifetime.may_be_deleted_by(session, engine.session(session)?.session.dynamic)?;
             let key = stored.object.filter.key;
             if engine.filters.get(State::Committed, &id).is_none() {
-                engine.discarded.push(Arc::clone(&stored.object.runtime));
+                engine.discarded.extend(stored.object.runtime.clone());
             }
             engine.filters.remove(id);
             engine.filter_ids.remove(key);
@@ -152,9 +172,7 @@ impl Engine {
         let mut removed = mem::take(&mut self.discarded);
         for (before, after) in self.filters.changes() {
             for FilterEntry { filter, runtime } in before.into_iter().chain(after).map(|stored| &stored.object) {
-                if !filter.in_force() {
-                    continue;
-                }
+                let Some(runtime) = runtime.as_ref().filter(|_| filter.in_force()) else { continue };
                 let change = changes.entry(runtime.layer).or_default();
                 if after.is_some() {
                     change.added.push(Arc::clone(runtime));
@@ -192,7 +210,7 @@ impl Engine {
     pub(crate) fn abort(&mut self, notify: &mut dyn CalloutNotify) {
         let mut removed = mem::take(&mut self.discarded);
         removed.extend(
-            self.filters.changes().filter_map(|(_, after)| after).map(|stored| Arc::clone(&stored.object.runtime)),
+            self.filters.changes().filter_map(|(_, after)| after).filter_map(|stored| stored.object.runtime.clone()),
         );
         let dropped: Vec<_> =
             self.callouts.changes().filter_map(|(_, after)| after).map(|stored| stored.object.key).collect();
@@ -227,9 +245,9 @@ impl Engine {
 }
 
 impl Filter {
-    /// Boot-time filters are in force only until BFE runs, and in the lab it does.
+    /// Boot-time filters are in force only until BFE runs, and in the lab it does. Those of a provider whose service is disabled are not.
     fn in_force(&self) -> bool {
-        !self.flags.contains(FilterFlags::BOOTTIME)
+        !self.flags.intersects(FilterFlags::BOOTTIME | FilterFlags::DISABLED)
     }
 }
 

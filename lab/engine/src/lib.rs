@@ -19,6 +19,7 @@ pub mod layers;
 mod matching;
 mod notify;
 pub mod objects;
+mod restore;
 mod runtime;
 mod security;
 mod session;
@@ -35,6 +36,7 @@ pub use engine::{Engine, View};
 pub use error::FwpError;
 pub use matching::{RuntimeCondition, Value};
 pub use notify::{CalloutNotify, NotifyRefused, NotifyType};
+pub use restore::{Doubt, Objects, RestoreError, Restored};
 pub use runtime::{RuntimeAction, RuntimeFilter, Snapshot, action, filter_flag};
 pub use session::SessionId;
 pub use trace::{

@@ -4,6 +4,7 @@ pub mod xml;
 
 use jiff::Timestamp;
 use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::{Engine, Objects, RestoreError, Restored};
 
 use crate::engine::{Access, EngineError, FilterEngine, transaction};
 
@@ -38,5 +39,15 @@ impl State {
         state.callouts.sort_by_key(|callout| callout.id);
         state.filters.sort_by_key(|filter| filter.id);
         Ok(state)
+    }
+
+    /// An engine in this process that holds what this one held, to ask it questions. Sessions are not among it.
+    pub fn engine(&self) -> Result<Restored, RestoreError> {
+        Engine::restore(Objects {
+            providers: self.providers.clone(),
+            sublayers: self.sublayers.clone(),
+            callouts: self.callouts.clone(),
+            filters: self.filters.clone(),
+        })
     }
 }
