@@ -1,7 +1,7 @@
 //! The filter engine as a client of the base filtering engine sees it.
 
 use postern_engine::FwpError;
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use uuid::Uuid;
 
 use crate::failure::Failure;
@@ -21,6 +21,11 @@ pub trait FilterEngine {
     fn provider_add(&self, provider: &Provider) -> Result<(), EngineError>;
     fn provider_delete(&self, key: Uuid) -> Result<(), EngineError>;
     fn providers(&self) -> Result<Vec<Provider>, EngineError>;
+
+    /// Returns the run-time id.
+    fn provider_context_add(&self, context: &ProviderContext) -> Result<u64, EngineError>;
+    fn provider_context_delete(&self, key: Uuid) -> Result<(), EngineError>;
+    fn provider_contexts(&self) -> Result<Vec<ProviderContext>, EngineError>;
 
     fn sublayer_add(&self, sublayer: &Sublayer) -> Result<(), EngineError>;
     fn sublayer_delete(&self, key: Uuid) -> Result<(), EngineError>;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use uuid::Uuid;
 
-use crate::objects::{Callout, Filter, Provider, Session, Sublayer};
+use crate::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 
 /// A call of the `Fwpm*` family, within a session.
 #[derive(Debug, Clone)]
@@ -18,6 +18,9 @@ pub enum Call {
     ProviderAdd(Provider),
     ProviderDelete(Uuid),
     Providers,
+    ProviderContextAdd(ProviderContext),
+    ProviderContextDelete(Uuid),
+    ProviderContexts,
     SublayerAdd(Sublayer),
     SublayerDelete(Uuid),
     Sublayers,
@@ -42,6 +45,9 @@ impl Call {
             Call::ProviderAdd(_) => "FwpmProviderAdd0",
             Call::ProviderDelete(_) => "FwpmProviderDeleteByKey0",
             Call::Providers => "FwpmProviderEnum0",
+            Call::ProviderContextAdd(_) => "FwpmProviderContextAdd3",
+            Call::ProviderContextDelete(_) => "FwpmProviderContextDeleteByKey0",
+            Call::ProviderContexts => "FwpmProviderContextEnum3",
             Call::SublayerAdd(_) => "FwpmSubLayerAdd0",
             Call::SublayerDelete(_) => "FwpmSubLayerDeleteByKey0",
             Call::Sublayers => "FwpmSubLayerEnum0",
@@ -63,10 +69,11 @@ impl Call {
 pub enum Answer {
     /// Of calls that return nothing.
     Done,
-    /// Of `CalloutAdd` and `FilterAdd`: the run-time id.
+    /// Of `ProviderContextAdd`, `CalloutAdd` and `FilterAdd`: the run-time id.
     Id(u64),
     Sessions(Vec<Session>),
     Providers(Vec<Provider>),
+    ProviderContexts(Vec<ProviderContext>),
     Sublayers(Vec<Sublayer>),
     Callouts(Vec<Callout>),
     Filters(Vec<Filter>),

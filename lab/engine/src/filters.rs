@@ -71,14 +71,15 @@ impl Engine {
             let sublayer = engine.sublayers.get(State::Pending, &filter.sublayer).ok_or(FwpError::SublayerNotFound)?;
             lifetime.may_refer_to(sublayer.lifetime)?;
             let sublayer_weight = sublayer.object.weight;
-            let mut callout_id = 0;
+            let context = engine.context_of(&filter, lifetime)?;
+            let (mut callout_id, mut uses_context) = (0, false);
             if let Some(key) = filter.action.callout() {
                 let callout = engine.callouts.get(State::Pending, &key).ok_or(FwpError::CalloutNotFound)?;
                 if callout.object.layer != filter.layer {
                     return Err(FwpError::IncompatibleLayer);
                 }
                 lifetime.may_refer_to(callout.lifetime)?;
-                callout_id = callout.object.id;
+                (callout_id, uses_context) = (callout.object.id, callout.object.uses_provider_context);
             }
             let (matcher, conditions) = Matcher::new(layer, &filter.conditions)?;
             filter.effective_weight = weight::effective(layer, filter.weight, &filter.conditions)?;
@@ -92,7 +93,8 @@ impl Engine {
                 sublayer_weight,
                 flags: runtime_flags(&filter),
                 action: RuntimeAction { action_type: filter.action.action_type(), callout_id },
-                context: filter.raw_context,
+                context: context.as_ref().map_or(filter.raw_context, |context| context.id),
+                provider_context: context.filter(|_| uses_context),
                 conditions,
                 matcher,
             };
@@ -174,6 +176,7 @@ impl Engine {
             .map(|stored| stored.object.key)
             .collect();
         self.providers.commit();
+        self.contexts.commit();
         self.sublayers.commit();
         self.callouts.commit();
         self.filters.commit();
@@ -196,6 +199,7 @@ impl Engine {
         let dropped: Vec<_> =
             self.callouts.changes().filter_map(|(_, after)| after).map(|stored| stored.object.key).collect();
         self.providers.abort();
+        self.contexts.abort();
         self.sublayers.abort();
         self.callouts.abort();
         self.filters.abort();
@@ -242,9 +246,6 @@ fn check_flags(filter: &Filter) -> Result<(), FwpError> {
         || flags.contains(FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED) && !unregistered_counts
     {
         return Err(FwpError::InvalidFlags);
-    }
-    if flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) {
-        return Err(FwpError::ProviderContextNotFound);
     }
     Ok(())
 }

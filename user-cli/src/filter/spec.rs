@@ -322,6 +322,7 @@ impl Spec {
                 conditions: self.conditions(layer, version)?,
                 action,
                 raw_context: if callout.is_some() { context.to_raw() } else { 0 },
+                provider_context: None,
                 id: 0,
                 effective_weight: 0,
             },

@@ -4,8 +4,8 @@ use bumpalo::Bump;
 use fwps::sys;
 use postern_engine::FwpError;
 use postern_engine::objects::{
-    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Provider, Session,
-    Sublayer, Weight,
+    Action, Callout, ClassifyOption, Condition, ConditionValue, ContextContent, ContextType, DisplayData, Filter,
+    FilterFlags, MatchType, Provider, ProviderContext, Session, Sublayer, Weight,
 };
 use uuid::{Uuid, uuid};
 use widestring::U16CStr;
@@ -81,6 +81,7 @@ fn filter() -> Filter {
             .collect(),
         action: Action::CalloutTerminating(KEY),
         raw_context: 0x8877_6655_4433_2211,
+        provider_context: None,
         id: 0,
         effective_weight: 0,
     }
@@ -90,6 +91,7 @@ fn filter() -> Filter {
 fn sizes_and_numbers_are_those_of_the_headers() {
     assert_eq!(size_of::<FWPM_SESSION0>(), size_of::<sys::FWPM_SESSION0>());
     assert_eq!(size_of::<FWPM_PROVIDER0>(), size_of::<sys::FWPM_PROVIDER0>());
+    assert_eq!(size_of::<FWPM_PROVIDER_CONTEXT3>(), size_of::<sys::FWPM_PROVIDER_CONTEXT3>());
     assert_eq!(size_of::<FWPM_SUBLAYER0>(), size_of::<sys::FWPM_SUBLAYER0>());
     assert_eq!(size_of::<FWPM_CALLOUT0>(), size_of::<sys::FWPM_CALLOUT0>());
     assert_eq!(size_of::<FWPM_FILTER_CONDITION0>(), size_of::<sys::FWPM_FILTER_CONDITION0>());
@@ -154,6 +156,34 @@ fn objects_survive_the_way_there_and_back() {
         // SAFETY: As above.
         assert_eq!(unsafe { parse::filter(&compose::filter(&arena, &of).unwrap()) }, Ok(of));
     }
+    let of =
+        Filter { flags: FilterFlags::HAS_PROVIDER_CONTEXT, raw_context: 0, provider_context: Some(OTHER), ..filter() };
+    // SAFETY: As above.
+    assert_eq!(unsafe { parse::filter(&compose::filter(&arena, &of).unwrap()) }, Ok(of));
+    let options = vec![
+        ClassifyOption { option: 1, value: ConditionValue::Uint32(1) },
+        ClassifyOption { option: 5, value: ConditionValue::ByteArray16([5; 16]) },
+    ];
+    for content in [
+        ContextContent::General(vec![1, 2, 3]),
+        ContextContent::General(Vec::new()),
+        ContextContent::ClassifyOptions(options),
+    ] {
+        let of = ProviderContext {
+            key: KEY,
+            display: display(),
+            persistent: true,
+            provider: Some(OTHER),
+            data: vec![9],
+            content,
+            id: 0,
+        };
+        // SAFETY: As above.
+        assert_eq!(unsafe { parse::provider_context(&compose::provider_context(&arena, &of).unwrap()) }, Ok(of));
+    }
+    let policy = ContextContent::Policy { context_type: ContextType::IpsecIkeMm, text: String::new() };
+    let of = ProviderContext { content: policy, ..ProviderContext::new(KEY, "policy", Vec::new()) };
+    assert_eq!(compose::provider_context(&arena, &of).err(), Some("FWPM_IPSEC_IKE_MM_CONTEXT"));
     let of = Callout {
         key: KEY,
         display: DisplayData { name: "x".into(), description: String::new() },

@@ -1,6 +1,6 @@
 //! The filter engine of a lab, reached through its socket or in this process.
 
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::{Call, SessionId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -113,6 +113,18 @@ impl<L: Link> FilterEngine for LabEngine<L> {
 
     fn providers(&self) -> Result<Vec<Provider>, EngineError> {
         self.call(Call::Providers)
+    }
+
+    fn provider_context_add(&self, context: &ProviderContext) -> Result<u64, EngineError> {
+        self.call(Call::ProviderContextAdd(context.clone()))
+    }
+
+    fn provider_context_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        self.call(Call::ProviderContextDelete(key))
+    }
+
+    fn provider_contexts(&self) -> Result<Vec<ProviderContext>, EngineError> {
+        self.call(Call::ProviderContexts)
     }
 
     fn sublayer_add(&self, sublayer: &Sublayer) -> Result<(), EngineError> {

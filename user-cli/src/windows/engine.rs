@@ -4,7 +4,7 @@ use std::ptr::{null, null_mut};
 
 use bumpalo::Bump;
 use postern_engine::FwpError;
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use uuid::Uuid;
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
@@ -155,6 +155,35 @@ impl FilterEngine for WindowsEngine {
             FwpmProviderEnum0,
             FwpmProviderDestroyEnumHandle0,
             parse::provider,
+        )
+    }
+
+    fn provider_context_add(&self, context: &ProviderContext) -> Result<u64, EngineError> {
+        let function = "FwpmProviderContextAdd3";
+        let arena = Bump::new();
+        let context = compose::provider_context(&arena, context).map_err(|policy| {
+            EngineError::Unreachable(Failure::new(format!("{function}: this program cannot add {policy}")))
+        })?;
+        let mut id = 0;
+        // SAFETY: The session is open; the structure and what it points to outlive the call, and `id` takes the result.
+        check(function, unsafe { FwpmProviderContextAdd3(self.0, &context, null_mut(), &mut id) })?;
+        Ok(id)
+    }
+
+    fn provider_context_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        // SAFETY: The session is open, and the key outlives the call.
+        check("FwpmProviderContextDeleteByKey0", unsafe {
+            FwpmProviderContextDeleteByKey0(self.0, &compose::guid(key))
+        })
+    }
+
+    fn provider_contexts(&self) -> Result<Vec<ProviderContext>, EngineError> {
+        self.all(
+            "FwpmProviderContextEnum3",
+            FwpmProviderContextCreateEnumHandle0,
+            FwpmProviderContextEnum3,
+            FwpmProviderContextDestroyEnumHandle0,
+            parse::provider_context,
         )
     }
 

@@ -5,11 +5,12 @@
 use fwps::sys::*;
 use postern_engine::FwpError;
 use postern_engine::objects::{
-    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Provider, Session,
-    Sublayer, Weight,
+    Action, Callout, ClassifyOption, Condition, ConditionValue, ContextContent, ContextType, DisplayData, Filter,
+    FilterFlags, MatchType, Provider, ProviderContext, Session, Sublayer, Weight,
 };
 use uuid::Uuid;
 
+use super::raw::{FWPM_CLASSIFY_OPTIONS0, FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT};
 use crate::ptr::Ptr;
 
 /// Longest string that is followed without finding its end.
@@ -95,6 +96,33 @@ pub(crate) fn provider(provider: Ptr<FWPM_PROVIDER0>) -> Result<Provider, FwpErr
     })
 }
 
+/// `None` is a policy of IPsec or of network connections, whose structures the lab does not know.
+pub(crate) fn provider_context(context: Ptr<FWPM_PROVIDER_CONTEXT3>) -> Result<Option<ProviderContext>, FwpError> {
+    let context = context.non_null().ok_or(FwpError::NullPointer)?.read();
+    let of = Ptr::new(context.dataBuffer).non_null();
+    let content = match ContextType::from_number(context.r#type)? {
+        ContextType::General => ContextContent::General(blob(of.ok_or(FwpError::NullPointer)?.read())?),
+        ContextType::ClassifyOptions => {
+            let options = of.ok_or(FwpError::NullPointer)?.cast::<FWPM_CLASSIFY_OPTIONS0>().read();
+            let options = (0..options.numOptions as usize).map(|index| {
+                let option = Ptr::new(options.options).non_null().ok_or(FwpError::NullPointer)?.at(index).read();
+                Ok(ClassifyOption { option: option.r#type, value: single_value(option.value)? })
+            });
+            ContextContent::ClassifyOptions(options.collect::<Result<_, FwpError>>()?)
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(ProviderContext {
+        key: key(context.providerContextKey),
+        display: display(context.displayData)?,
+        persistent: only(context.flags, FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT)? != 0,
+        provider: optional_key(context.providerKey),
+        data: blob(context.providerData)?,
+        content,
+        id: 0,
+    }))
+}
+
 pub(crate) fn sublayer(sublayer: Ptr<FWPM_SUBLAYER0>) -> Result<Sublayer, FwpError> {
     let sublayer = sublayer.non_null().ok_or(FwpError::NullPointer)?.read();
     Ok(Sublayer {
@@ -134,10 +162,12 @@ pub(crate) fn filter(filter: Ptr<FWPM_FILTER0>) -> Result<Filter, FwpError> {
     if flags.intersects(FilterFlags::DISABLED | FilterFlags::INDEXED) {
         return Err(FwpError::InvalidFlags);
     }
-    if flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) {
-        // The lab's engine keeps no provider contexts, so there is none that the key could name.
-        return Err(FwpError::ProviderContextNotFound);
-    }
+    let (raw_context, provider_context) = match flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) {
+        // SAFETY: the flag says which member is there.
+        true => (0, Some(key(unsafe { filter.Anonymous.providerContextKey }))),
+        // SAFETY: as above.
+        false => (unsafe { filter.Anonymous.rawContext }, None),
+    };
     let conditions = (0..filter.numFilterConditions as usize)
         .map(|index| {
             let condition = Ptr::new(filter.filterCondition).non_null().ok_or(FwpError::NullPointer)?;
@@ -155,10 +185,8 @@ pub(crate) fn filter(filter: Ptr<FWPM_FILTER0>) -> Result<Filter, FwpError> {
         weight: weight(filter.weight)?,
         conditions,
         action: action(filter.action)?,
-        raw_context: {
-            // SAFETY: without HAS_PROVIDER_CONTEXT the union holds the number.
-            unsafe { filter.Anonymous.rawContext }
-        },
+        raw_context,
+        provider_context,
         id: 0,
         effective_weight: 0,
     })

@@ -1,7 +1,7 @@
 //! Enumerations: of the objects that there were when the enumeration began.
 
 use fwps::sys::*;
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::{FwpError, layers};
 use postern_wine_protocol::Call;
 use uuid::Uuid;
@@ -9,12 +9,13 @@ use uuid::Uuid;
 use crate::error::{Error, code};
 use crate::fwp::give::Arena;
 use crate::fwp::marshal;
+use crate::fwp::raw::{FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0, FWPM_PROVIDER_CONTEXT_TYPE_MAX};
 use crate::handles::{self, Client, Enumeration, GIVEN};
 use crate::ptr::Ptr;
 
 /// The three functions of one kind of enumeration.
 macro_rules! enumeration {
-    ($create:ident($template:ty, $collect:expr), $next:ident($raw:ty, $kind:ident, $make:expr), $destroy:ident) => {
+    ($create:ident($template:ty, $collect:expr), $($next:ident),+ ($raw:ty, $kind:ident, $make:expr), $destroy:ident) => {
         #[unsafe(no_mangle)]
         extern "system" fn $create(engine_handle: u64, template: Ptr<$template>, enum_handle: Ptr<u64>) -> u32 {
             code((|| {
@@ -28,7 +29,7 @@ macro_rules! enumeration {
             })())
         }
 
-        #[unsafe(no_mangle)]
+        $(#[unsafe(no_mangle)]
         extern "system" fn $next(
             engine_handle: u64,
             enum_handle: u64,
@@ -49,7 +50,7 @@ macro_rules! enumeration {
                 entries.write(GIVEN.give_all(&items, $make));
                 Ok(())
             })())
-        }
+        })+
 
         #[unsafe(no_mangle)]
         extern "system" fn $destroy(engine_handle: u64, enum_handle: u64) -> u32 {
@@ -70,8 +71,23 @@ enumeration! {
     FwpmProviderCreateEnumHandle0(FWPM_PROVIDER_ENUM_TEMPLATE0, |client, _| {
         client.call::<Vec<Provider>>(Call::Providers)
     }),
-    FwpmProviderEnum0(FWPM_PROVIDER0, Providers, Arena::provider),
+    FwpmProviderEnum0 (FWPM_PROVIDER0, Providers, Arena::provider),
     FwpmProviderDestroyEnumHandle0
+}
+enumeration! {
+    FwpmProviderContextCreateEnumHandle0(FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0, |client, template| {
+        let mut contexts: Vec<ProviderContext> = client.call(Call::ProviderContexts)?;
+        let provider = template.and_then(|template| optional(template.providerKey));
+        let wanted = template.map_or(FWPM_PROVIDER_CONTEXT_TYPE_MAX, |template| template.providerContextType);
+        contexts.retain(|context| {
+            (provider.is_none() || context.provider == provider)
+                && (wanted == FWPM_PROVIDER_CONTEXT_TYPE_MAX || context.content.context_type() as u32 == wanted)
+        });
+        Ok(contexts)
+    }),
+    FwpmProviderContextEnum0, FwpmProviderContextEnum1, FwpmProviderContextEnum2, FwpmProviderContextEnum3
+        (FWPM_PROVIDER_CONTEXT3, ProviderContexts, Arena::provider_context),
+    FwpmProviderContextDestroyEnumHandle0
 }
 enumeration! {
     FwpmSubLayerCreateEnumHandle0(FWPM_SUBLAYER_ENUM_TEMPLATE0, |client, template| {
@@ -80,7 +96,7 @@ enumeration! {
         sublayers.retain(|sublayer| provider.is_none() || sublayer.provider == provider);
         Ok(sublayers)
     }),
-    FwpmSubLayerEnum0(FWPM_SUBLAYER0, Sublayers, Arena::sublayer),
+    FwpmSubLayerEnum0 (FWPM_SUBLAYER0, Sublayers, Arena::sublayer),
     FwpmSubLayerDestroyEnumHandle0
 }
 enumeration! {
@@ -93,7 +109,7 @@ enumeration! {
         });
         Ok(callouts)
     }),
-    FwpmCalloutEnum0(FWPM_CALLOUT0, Callouts, Arena::callout),
+    FwpmCalloutEnum0 (FWPM_CALLOUT0, Callouts, Arena::callout),
     FwpmCalloutDestroyEnumHandle0
 }
 enumeration! {
@@ -113,17 +129,17 @@ enumeration! {
         }
         Ok(filters)
     }),
-    FwpmFilterEnum0(FWPM_FILTER0, Filters, Arena::filter),
+    FwpmFilterEnum0 (FWPM_FILTER0, Filters, Arena::filter),
     FwpmFilterDestroyEnumHandle0
 }
 enumeration! {
     FwpmLayerCreateEnumHandle0(u64, |_, _| Ok(layers::all().iter().collect())),
-    FwpmLayerEnum0(FWPM_LAYER0, Layers, |arena, layer| arena.layer(layer)),
+    FwpmLayerEnum0 (FWPM_LAYER0, Layers, |arena, layer| arena.layer(layer)),
     FwpmLayerDestroyEnumHandle0
 }
 enumeration! {
     FwpmSessionCreateEnumHandle0(u64, |client, _| client.call::<Vec<Session>>(Call::Sessions)),
-    FwpmSessionEnum0(FWPM_SESSION0, Sessions, Arena::session),
+    FwpmSessionEnum0 (FWPM_SESSION0, Sessions, Arena::session),
     FwpmSessionDestroyEnumHandle0
 }
 
