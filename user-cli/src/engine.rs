@@ -2,6 +2,7 @@
 
 use postern_engine::FwpError;
 use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
+use postern_engine::template::FilterTemplate;
 use uuid::Uuid;
 
 use crate::failure::Failure;
@@ -40,6 +41,7 @@ pub trait FilterEngine {
     fn filter_add(&self, filter: &Filter) -> Result<u64, EngineError>;
     fn filter_delete(&self, key: Uuid) -> Result<(), EngineError>;
     fn filters(&self) -> Result<Vec<Filter>, EngineError>;
+    fn filters_matching(&self, template: &FilterTemplate) -> Result<Vec<Filter>, EngineError>;
 }
 
 /// `FWPM_TXN_READ_ONLY`, or not.

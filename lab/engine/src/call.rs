@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use uuid::Uuid;
 
 use crate::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
+use crate::template::{CalloutTemplate, ContextTemplate, FilterTemplate, SublayerTemplate};
 
 /// A call of the `Fwpm*` family, within a session.
 #[derive(Debug, Clone)]
@@ -11,7 +12,9 @@ use crate::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublay
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Call {
     Close,
-    TransactionBegin { read_only: bool },
+    TransactionBegin {
+        read_only: bool,
+    },
     TransactionCommit,
     TransactionAbort,
     Sessions,
@@ -20,17 +23,18 @@ pub enum Call {
     Providers,
     ProviderContextAdd(ProviderContext),
     ProviderContextDelete(Uuid),
-    ProviderContexts,
+    ProviderContexts(ContextTemplate),
     SublayerAdd(Sublayer),
     SublayerDelete(Uuid),
-    Sublayers,
+    Sublayers(SublayerTemplate),
     CalloutAdd(Callout),
     CalloutDelete(Uuid),
-    Callouts,
+    Callouts(CalloutTemplate),
     FilterAdd(Filter),
     FilterDelete(Uuid),
     FilterDeleteById(u64),
-    Filters,
+    /// No template: every filter.
+    Filters(Option<FilterTemplate>),
 }
 
 impl Call {
@@ -47,17 +51,17 @@ impl Call {
             Call::Providers => "FwpmProviderEnum0",
             Call::ProviderContextAdd(_) => "FwpmProviderContextAdd3",
             Call::ProviderContextDelete(_) => "FwpmProviderContextDeleteByKey0",
-            Call::ProviderContexts => "FwpmProviderContextEnum3",
+            Call::ProviderContexts(_) => "FwpmProviderContextEnum3",
             Call::SublayerAdd(_) => "FwpmSubLayerAdd0",
             Call::SublayerDelete(_) => "FwpmSubLayerDeleteByKey0",
-            Call::Sublayers => "FwpmSubLayerEnum0",
+            Call::Sublayers(_) => "FwpmSubLayerEnum0",
             Call::CalloutAdd(_) => "FwpmCalloutAdd0",
             Call::CalloutDelete(_) => "FwpmCalloutDeleteByKey0",
-            Call::Callouts => "FwpmCalloutEnum0",
+            Call::Callouts(_) => "FwpmCalloutEnum0",
             Call::FilterAdd(_) => "FwpmFilterAdd0",
             Call::FilterDelete(_) => "FwpmFilterDeleteByKey0",
             Call::FilterDeleteById(_) => "FwpmFilterDeleteById0",
-            Call::Filters => "FwpmFilterEnum0",
+            Call::Filters(_) => "FwpmFilterEnum0",
         }
     }
 }

@@ -24,6 +24,8 @@ mod runtime;
 mod security;
 mod session;
 mod store;
+pub mod template;
+mod values;
 mod weight;
 
 pub use arbitration::{

@@ -389,7 +389,7 @@ impl Spec {
 const ACCEPT: [postern_protocol::Layer; 2] =
     [postern_protocol::Layer::AleAuthRecvAcceptV4, postern_protocol::Layer::AleAuthRecvAcceptV6];
 
-fn version_name(version: Version) -> &'static str {
+pub fn version_name(version: Version) -> &'static str {
     match version {
         Version::V4 => "IPv4",
         Version::V6 => "IPv6",
@@ -397,7 +397,7 @@ fn version_name(version: Version) -> &'static str {
 }
 
 /// The layer does not have the field that an option needs: tells which layers have it.
-fn no_field(option: &str, field: &Uuid, layer: &Layer) -> Failure {
+pub fn no_field(option: &str, field: &Uuid, layer: &Layer) -> Failure {
     let have: Vec<&str> = super::layer::SHORT
         .iter()
         .filter(|(_, name)| {

@@ -8,6 +8,7 @@ use postern_engine::objects::{
     Callout, Condition, ConditionValue, ContextContent, DisplayData, Filter, Provider, ProviderContext, Session,
     Sublayer, Weight,
 };
+use postern_engine::template::FilterTemplate;
 use uuid::Uuid;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
 use windows_sys::core::{GUID, PWSTR};
@@ -124,6 +125,30 @@ pub fn filter(arena: &Bump, filter: &Filter) -> Result<FWPM_FILTER0, FwpError> {
         reserved: null_mut(),
         filterId: 0,
         effectiveWeight: empty(),
+    })
+}
+
+/// Fails as [`filter`] does.
+pub fn filter_template(arena: &Bump, template: &FilterTemplate) -> Result<FWPM_FILTER_ENUM_TEMPLATE0, FwpError> {
+    let conditions = template.conditions.iter().map(|of| condition(arena, of)).collect::<Result<Vec<_>, _>>()?;
+    let conditions = arena.alloc_slice_copy(&conditions);
+    Ok(FWPM_FILTER_ENUM_TEMPLATE0 {
+        providerKey: optional_guid(arena, template.provider),
+        layerKey: guid(template.layer),
+        enumType: template.enum_type as FWP_FILTER_ENUM_TYPE,
+        flags: template.flags.bits(),
+        providerContextTemplate: template.provider_context.map_or(null_mut(), |of| {
+            arena.alloc(FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0 {
+                providerKey: optional_guid(arena, of.provider),
+                providerContextType: of
+                    .context_type
+                    .map_or(FWPM_PROVIDER_CONTEXT_TYPE_MAX, |of| of as FWPM_PROVIDER_CONTEXT_TYPE),
+            })
+        }),
+        numFilterConditions: conditions.len() as u32,
+        filterCondition: if conditions.is_empty() { null_mut() } else { conditions.as_mut_ptr() },
+        actionMask: template.action_mask,
+        calloutKey: optional_guid(arena, template.callout),
     })
 }
 

@@ -7,6 +7,7 @@ use postern_engine::objects::{
     Action, Callout, ClassifyOption, Condition, ConditionValue, ContextContent, ContextType, DisplayData, Filter,
     FilterFlags, MatchType, Provider, ProviderContext, Session, Sublayer, Weight,
 };
+use postern_engine::template::{ContextTemplate, EnumFlags, EnumType, FilterTemplate};
 use uuid::{Uuid, uuid};
 use widestring::U16CStr;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
@@ -143,6 +144,34 @@ fn a_filter_is_laid_out_as_the_wdk_reads_it() {
     let range = at(unsafe { conditions[14].conditionValue.Anonymous.rangeValue });
     // SAFETY: As above.
     assert_eq!((range.valueHigh.r#type as i32, unsafe { range.valueHigh.Anonymous.uint16 }), (FWP_UINT16, 1024));
+}
+
+#[test]
+fn a_template_is_laid_out_as_the_wdk_reads_it() {
+    let arena = Bump::new();
+    let mut template = FilterTemplate {
+        provider: Some(OTHER),
+        layer: KEY,
+        enum_type: EnumType::Overlapping,
+        flags: EnumFlags::SORTED | EnumFlags::INCLUDE_DISABLED,
+        provider_context: Some(ContextTemplate { provider: Some(KEY), context_type: None }),
+        conditions: filter().conditions,
+        action_mask: 0x4000,
+        callout: Some(KEY),
+    };
+    let composed: sys::FWPM_FILTER_ENUM_TEMPLATE0 = as_wdk(&compose::filter_template(&arena, &template).unwrap());
+    assert_eq!((key(at(composed.providerKey)), key(composed.layerKey)), (OTHER, KEY));
+    assert_eq!((composed.enumType, composed.flags, composed.actionMask), (1, 0x12, 0x4000));
+    assert_eq!(key(at(composed.calloutKey)), KEY);
+    assert_eq!(composed.numFilterConditions as usize, values().len());
+    assert_eq!(key(at(composed.filterCondition).fieldKey), OTHER);
+    let of: FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0 = at(composed.providerContextTemplate.cast());
+    assert_eq!((parse::uuid(&at(of.providerKey)), of.providerContextType), (KEY, FWPM_PROVIDER_CONTEXT_TYPE_MAX));
+    (template.provider, template.provider_context, template.callout) = (None, None, None);
+    template.conditions.clear();
+    let composed = compose::filter_template(&arena, &template).unwrap();
+    assert!(composed.providerKey.is_null() && composed.calloutKey.is_null());
+    assert!(composed.providerContextTemplate.is_null() && composed.filterCondition.is_null());
 }
 
 #[test]

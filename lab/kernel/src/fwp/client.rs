@@ -75,20 +75,31 @@ impl<'a> EngineClient<'a> {
                 return self
                     .read(|engine| Answer::Providers(engine.view(Some(session)).providers().cloned().collect()));
             }
-            Call::ProviderContexts => {
+            Call::ProviderContexts(of) => {
                 return self.read(|engine| {
-                    Answer::ProviderContexts(engine.view(Some(session)).provider_contexts().cloned().collect())
+                    let found = engine.view(Some(session)).provider_contexts_matching(&of);
+                    Answer::ProviderContexts(found.into_iter().cloned().collect())
                 });
             }
-            Call::Sublayers => {
-                return self
-                    .read(|engine| Answer::Sublayers(engine.view(Some(session)).sublayers().cloned().collect()));
+            Call::Sublayers(of) => {
+                return self.read(|engine| {
+                    let found = engine.view(Some(session)).sublayers_matching(&of);
+                    Answer::Sublayers(found.into_iter().cloned().collect())
+                });
             }
-            Call::Callouts => {
-                return self.read(|engine| Answer::Callouts(engine.view(Some(session)).callouts().collect()));
+            Call::Callouts(of) => {
+                let found = self.read(|engine| engine.view(Some(session)).callouts_matching(&of))?;
+                return Ok(Answer::Callouts(found?));
             }
-            Call::Filters => {
+            Call::Filters(None) => {
                 return self.read(|engine| Answer::Filters(engine.view(Some(session)).filters().cloned().collect()));
+            }
+            Call::Filters(Some(of)) => {
+                let found = self.read(|engine| {
+                    let found = engine.view(Some(session)).filters_matching(&of)?;
+                    Ok::<_, FwpError>(found.into_iter().cloned().collect())
+                })?;
+                return Ok(Answer::Filters(found?));
             }
         }
         Ok(Answer::Done)

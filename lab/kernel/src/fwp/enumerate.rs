@@ -3,11 +3,12 @@
 use fwps::sys::*;
 use postern_engine::layers::{self, Layer};
 use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
+use postern_engine::template::{CalloutTemplate, ContextTemplate, FilterTemplate, SublayerTemplate};
 use postern_engine::{Engine, FwpError, SessionId};
 
-use super::give::{self, Arena};
+use super::give::Arena;
 use super::management::{Handle, HandleKind, bad_handle, run};
-use super::raw::{FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0, FWPM_PROVIDER_CONTEXT_TYPE_MAX};
+use super::raw::FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0;
 use super::{failure, marshal};
 use crate::export::{Export, exports};
 use crate::kernel::lock;
@@ -52,17 +53,20 @@ pub(super) enum Enumeration {
 }
 
 /// A `CreateEnumHandle` function.
-fn begin(
+fn begin<T>(
     engine_handle: u64,
     enum_handle: Ptr<u64>,
-    collect: impl FnOnce(&Engine, SessionId) -> Result<Enumeration, FwpError>,
+    template: impl FnOnce() -> Result<T, FwpError>,
+    collect: impl FnOnce(&Engine, SessionId, T) -> Result<Enumeration, FwpError>,
 ) -> NTSTATUS {
     run(engine_handle, |state| {
         if enum_handle.is_null() {
             return Err(failure(FwpError::NullPointer));
         }
         let session = state.handles.session(engine_handle)?;
-        let found = state.read(|engine| collect(engine, session)).and_then(|result| result).map_err(failure)?;
+        let template = template().map_err(failure)?;
+        let found =
+            state.read(|engine| collect(engine, session, template)).and_then(|result| result).map_err(failure)?;
         enum_handle.write(state.handles.add(HandleKind::Enumeration(found)));
         Ok(())
     })
@@ -114,12 +118,11 @@ fn end(engine_handle: u64, enum_handle: u64) -> NTSTATUS {
 
 /// The three functions of one kind of enumeration.
 macro_rules! enumeration {
-    ($create:ident($template:ty, $collect:expr), $($next:ident),+ ($raw:ty, $kind:ident of $item:ty, $make:expr), $destroy:ident) => {
-        extern "win64" fn $create(engine_handle: u64, template: Ptr<$template>, enum_handle: Ptr<u64>) -> NTSTATUS {
-            begin(engine_handle, enum_handle, |engine, session| {
-                let collect: fn(&Engine, SessionId, Option<$template>) -> Result<_, FwpError> = $collect;
-                let found: Vec<_> = collect(engine, session, template.non_null().map(Ptr::read))?;
-                Ok(Enumeration::$kind(found.into_iter()))
+    ($create:ident($raw_template:ty as $template:ty, $read:expr, $collect:expr), $($next:ident),+ ($raw:ty, $kind:ident of $item:ty, $make:expr), $destroy:ident) => {
+        extern "win64" fn $create(engine_handle: u64, template: Ptr<$raw_template>, enum_handle: Ptr<u64>) -> NTSTATUS {
+            begin(engine_handle, enum_handle, || $read(template), |engine, session, wanted| {
+                let collect: fn(&Engine, SessionId, $template) -> Result<Vec<_>, FwpError> = $collect;
+                Ok(Enumeration::$kind(collect(engine, session, wanted)?.into_iter()))
             })
         }
 
@@ -145,91 +148,72 @@ macro_rules! enumeration {
     };
 }
 
-fn optional(key: *mut GUID) -> Option<uuid::Uuid> {
-    Ptr::new(key).non_null().map(|key| marshal::key(key.read_unaligned()))
-}
-
-fn optional_layer(key: GUID) -> Option<uuid::Uuid> {
-    (key != GUID::default()).then(|| marshal::key(key))
+/// `FWPM_PROVIDER_ENUM_TEMPLATE0`, `FWPM_LAYER_ENUM_TEMPLATE0` and `FWPM_SESSION_ENUM_TEMPLATE0` narrow nothing.
+fn nothing<T>(_: Ptr<T>) -> Result<(), FwpError> {
+    Ok(())
 }
 
 enumeration! {
-    FwpmProviderCreateEnumHandle0(FWPM_PROVIDER_ENUM_TEMPLATE0, |engine, session, _| {
+    FwpmProviderCreateEnumHandle0(FWPM_PROVIDER_ENUM_TEMPLATE0 as (), nothing, |engine, session, ()| {
         Ok(engine.view(Some(session)).providers().cloned().collect())
     }),
     FwpmProviderEnum0 (FWPM_PROVIDER0, Providers of Provider, Arena::provider),
     FwpmProviderDestroyEnumHandle0
 }
 enumeration! {
-    FwpmProviderContextCreateEnumHandle0(FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0, |engine, session, template| {
-        let provider = template.and_then(|template| optional(template.providerKey));
-        let wanted = template.map_or(FWPM_PROVIDER_CONTEXT_TYPE_MAX, |template| template.providerContextType);
-        let contexts = engine.view(Some(session)).provider_contexts();
-        Ok(contexts
-            .filter(|context| provider.is_none() || context.provider == provider)
-            .filter(|context| {
-                wanted == FWPM_PROVIDER_CONTEXT_TYPE_MAX || context.content.context_type() as u32 == wanted
-            })
-            .cloned()
-            .collect())
-    }),
+    FwpmProviderContextCreateEnumHandle0(
+        FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0 as ContextTemplate,
+        marshal::context_template,
+        |engine, session, wanted| {
+            Ok(engine.view(Some(session)).provider_contexts_matching(&wanted).into_iter().cloned().collect())
+        }
+    ),
     FwpmProviderContextEnum0, FwpmProviderContextEnum1, FwpmProviderContextEnum2, FwpmProviderContextEnum3
         (FWPM_PROVIDER_CONTEXT3, ProviderContexts of ProviderContext, Arena::provider_context),
     FwpmProviderContextDestroyEnumHandle0
 }
 enumeration! {
-    FwpmSubLayerCreateEnumHandle0(FWPM_SUBLAYER_ENUM_TEMPLATE0, |engine, session, template| {
-        let provider = template.and_then(|template| optional(template.providerKey));
-        let sublayers = engine.view(Some(session)).sublayers();
-        Ok(sublayers.filter(|sublayer| provider.is_none() || sublayer.provider == provider).cloned().collect())
-    }),
+    FwpmSubLayerCreateEnumHandle0(
+        FWPM_SUBLAYER_ENUM_TEMPLATE0 as SublayerTemplate,
+        marshal::sublayer_template,
+        |engine, session, wanted| {
+            Ok(engine.view(Some(session)).sublayers_matching(&wanted).into_iter().cloned().collect())
+        }
+    ),
     FwpmSubLayerEnum0 (FWPM_SUBLAYER0, Sublayers of Sublayer, Arena::sublayer),
     FwpmSubLayerDestroyEnumHandle0
 }
 enumeration! {
-    FwpmCalloutCreateEnumHandle0(FWPM_CALLOUT_ENUM_TEMPLATE0, |engine, session, template| {
-        let provider = template.and_then(|template| optional(template.providerKey));
-        let layer = template.and_then(|template| optional_layer(template.layerKey));
-        let callouts = engine.view(Some(session)).callouts();
-        Ok(callouts
-            .filter(|callout| provider.is_none() || callout.provider == provider)
-            .filter(|callout| layer.is_none_or(|layer| callout.layer == layer))
-            .collect())
-    }),
+    FwpmCalloutCreateEnumHandle0(
+        FWPM_CALLOUT_ENUM_TEMPLATE0 as CalloutTemplate,
+        marshal::callout_template,
+        |engine, session, wanted| engine.view(Some(session)).callouts_matching(&wanted)
+    ),
     FwpmCalloutEnum0 (FWPM_CALLOUT0, Callouts of Callout, Arena::callout),
     FwpmCalloutDestroyEnumHandle0
 }
 enumeration! {
-    FwpmFilterCreateEnumHandle0(FWPM_FILTER_ENUM_TEMPLATE0, |engine, session, template| {
-        let provider = template.and_then(|template| optional(template.providerKey));
-        let layer = template.and_then(|template| optional_layer(template.layerKey));
-        let callout = template.and_then(|template| optional(template.calloutKey));
-        let filters = engine.view(Some(session)).filters();
-        let mut filters: Vec<Filter> = filters
-            .filter(|filter| provider.is_none() || filter.provider == provider)
-            .filter(|filter| layer.is_none_or(|layer| filter.layer == layer))
-            .filter(|filter| callout.is_none() || filter.action.callout() == callout)
-            .filter(|filter| template.is_none_or(|template| give::action_type(filter.action) & template.actionMask != 0))
-            .cloned()
-            .collect();
-        if template.is_some_and(|template| template.flags & FILTER_ENUM_SORTED != 0) {
-            filters.sort_by_key(|filter| core::cmp::Reverse(filter.effective_weight));
+    FwpmFilterCreateEnumHandle0(
+        FWPM_FILTER_ENUM_TEMPLATE0 as Option<FilterTemplate>,
+        marshal::filter_template,
+        |engine, session, wanted| {
+            let view = engine.view(Some(session));
+            match wanted {
+                None => Ok(view.filters().cloned().collect()),
+                Some(wanted) => Ok(view.filters_matching(&wanted)?.into_iter().cloned().collect()),
+            }
         }
-        Ok(filters)
-    }),
+    ),
     FwpmFilterEnum0 (FWPM_FILTER0, Filters of Filter, Arena::filter),
     FwpmFilterDestroyEnumHandle0
 }
 enumeration! {
-    FwpmLayerCreateEnumHandle0(u64, |_, _, _| Ok(layers::all().iter().collect())),
+    FwpmLayerCreateEnumHandle0(u64 as (), nothing, |_, _, ()| Ok(layers::all().iter().collect())),
     FwpmLayerEnum0 (FWPM_LAYER0, Layers of &'static Layer, |arena, layer| arena.layer(layer)),
     FwpmLayerDestroyEnumHandle0
 }
 enumeration! {
-    FwpmSessionCreateEnumHandle0(u64, |engine, _, _| Ok(engine.sessions().map(|(_, session)| session.clone()).collect())),
+    FwpmSessionCreateEnumHandle0(u64 as (), nothing, |engine, _, ()| Ok(engine.sessions().map(|(_, session)| session.clone()).collect())),
     FwpmSessionEnum0 (FWPM_SESSION0, Sessions of Session, Arena::session),
     FwpmSessionDestroyEnumHandle0
 }
-
-/// `FWP_FILTER_ENUM_FLAG_SORTED`.
-const FILTER_ENUM_SORTED: u32 = 2;

@@ -305,20 +305,9 @@ impl Arena {
 pub(crate) const EMPTY: FWP_VALUE0 =
     FWP_VALUE0 { r#type: FWP_EMPTY, Anonymous: FWP_VALUE0_0 { uint64: core::ptr::null_mut() } };
 
-/// `FWP_ACTION_TYPE`.
-pub(super) fn action_type(action: Action) -> u32 {
-    match action {
-        Action::Block => FWP_ACTION_BLOCK,
-        Action::Permit => FWP_ACTION_PERMIT,
-        Action::CalloutTerminating(_) => FWP_ACTION_CALLOUT_TERMINATING,
-        Action::CalloutInspection(_) => FWP_ACTION_CALLOUT_INSPECTION,
-        Action::CalloutUnknown(_) => FWP_ACTION_CALLOUT_UNKNOWN,
-    }
-}
-
 fn action(action: Action) -> FWPM_ACTION0 {
     let callout = action.callout().unwrap_or_default();
-    FWPM_ACTION0 { r#type: action_type(action), Anonymous: FWPM_ACTION0_0 { calloutKey: guid(callout) } }
+    FWPM_ACTION0 { r#type: action.action_type(), Anonymous: FWPM_ACTION0_0 { calloutKey: guid(callout) } }
 }
 
 /// What images hold and have not freed, by address.

@@ -8,9 +8,15 @@ use postern_engine::objects::{
     Action, Callout, ClassifyOption, Condition, ConditionValue, ContextContent, ContextType, DisplayData, Filter,
     FilterFlags, MatchType, Provider, ProviderContext, Session, Sublayer, Weight,
 };
+use postern_engine::template::{
+    CalloutTemplate, ContextTemplate, EnumFlags, EnumType, FilterTemplate, SublayerTemplate,
+};
 use uuid::Uuid;
 
-use super::raw::{FWPM_CLASSIFY_OPTIONS0, FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT};
+use super::raw::{
+    FWPM_CLASSIFY_OPTIONS0, FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0, FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT,
+    FWPM_PROVIDER_CONTEXT_TYPE_MAX,
+};
 use crate::ptr::Ptr;
 
 /// Longest string that is followed without finding its end.
@@ -168,12 +174,7 @@ pub(crate) fn filter(filter: Ptr<FWPM_FILTER0>) -> Result<Filter, FwpError> {
         // SAFETY: as above.
         false => (unsafe { filter.Anonymous.rawContext }, None),
     };
-    let conditions = (0..filter.numFilterConditions as usize)
-        .map(|index| {
-            let condition = Ptr::new(filter.filterCondition).non_null().ok_or(FwpError::NullPointer)?;
-            self::condition(condition.at(index).read())
-        })
-        .collect::<Result<_, _>>()?;
+    let conditions = conditions(filter.filterCondition, filter.numFilterConditions)?;
     Ok(Filter {
         key: key(filter.filterKey),
         display: display(filter.displayData)?,
@@ -220,6 +221,11 @@ fn action(action: FWPM_ACTION0) -> Result<Action, FwpError> {
         FWP_ACTION_CALLOUT_UNKNOWN => Ok(Action::CalloutUnknown(callout)),
         _ => Err(FwpError::InvalidActionType),
     }
+}
+
+fn conditions(array: *mut FWPM_FILTER_CONDITION0, count: u32) -> Result<Vec<Condition>, FwpError> {
+    let at = |index| Ptr::new(array).non_null().map(|array| array.at(index).read()).ok_or(FwpError::NullPointer);
+    (0..count as usize).map(|index| condition(at(index)?)).collect()
 }
 
 fn condition(condition: FWPM_FILTER_CONDITION0) -> Result<Condition, FwpError> {
@@ -316,4 +322,50 @@ fn single_value(value: FWP_VALUE0) -> Result<ConditionValue, FwpError> {
 fn sid(sid: Ptr<u8>) -> Result<Vec<u8>, FwpError> {
     let sid = sid.non_null().ok_or(FwpError::NullPointer)?;
     Ok(sid.to_vec(8 + 4 * usize::from(sid.at(1).read())))
+}
+
+/// NULL is no template: every filter.
+pub(crate) fn filter_template(template: Ptr<FWPM_FILTER_ENUM_TEMPLATE0>) -> Result<Option<FilterTemplate>, FwpError> {
+    let Some(template) = template.non_null().map(Ptr::read) else { return Ok(None) };
+    let context = Ptr::new(template.providerContextTemplate).cast::<FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0>();
+    Ok(Some(FilterTemplate {
+        provider: optional_key(template.providerKey),
+        layer: key(template.layerKey),
+        enum_type: EnumType::from_number(template.enumType)?,
+        flags: EnumFlags::from_bits_retain(template.flags),
+        provider_context: context.non_null().map(context_of_template).transpose()?,
+        conditions: conditions(template.filterCondition, template.numFilterConditions)?,
+        action_mask: template.actionMask,
+        callout: optional_key(template.calloutKey),
+    }))
+}
+
+pub(crate) fn callout_template(template: Ptr<FWPM_CALLOUT_ENUM_TEMPLATE0>) -> Result<CalloutTemplate, FwpError> {
+    let template = template.non_null().map(Ptr::read);
+    Ok(template.map_or_else(CalloutTemplate::default, |template| CalloutTemplate {
+        provider: optional_key(template.providerKey),
+        layer: (template.layerKey != GUID::default()).then(|| key(template.layerKey)),
+    }))
+}
+
+pub(crate) fn context_template(
+    template: Ptr<FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0>,
+) -> Result<ContextTemplate, FwpError> {
+    template.non_null().map_or_else(|| Ok(ContextTemplate::default()), context_of_template)
+}
+
+fn context_of_template(template: Ptr<FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0>) -> Result<ContextTemplate, FwpError> {
+    let template = template.read();
+    Ok(ContextTemplate {
+        provider: optional_key(template.providerKey),
+        context_type: match template.providerContextType {
+            FWPM_PROVIDER_CONTEXT_TYPE_MAX => None,
+            number => Some(ContextType::from_number(number)?),
+        },
+    })
+}
+
+pub(crate) fn sublayer_template(template: Ptr<FWPM_SUBLAYER_ENUM_TEMPLATE0>) -> Result<SublayerTemplate, FwpError> {
+    let template = template.non_null().map(Ptr::read);
+    Ok(SublayerTemplate { provider: template.and_then(|template| optional_key(template.providerKey)) })
 }

@@ -34,6 +34,8 @@ mod contexts;
 #[cfg(test)]
 mod contexts_tests;
 mod enumerate;
+#[cfg(test)]
+mod enumerate_tests;
 mod flows;
 mod give;
 pub(crate) mod injection;

@@ -83,7 +83,7 @@ macro_rules! provider_contexts {
         extern "system" fn $by_id(engine_handle: u64, id: u64, context: Ptr<*mut FWPM_PROVIDER_CONTEXT3>) -> u32 {
             let is_it = |found: &ProviderContext| found.id == id;
             let missing = FwpError::ProviderContextNotFound;
-            get(engine_handle, Call::ProviderContexts, context, missing, is_it, Arena::provider_context)
+            get(engine_handle, Call::ProviderContexts(Default::default()), context, missing, is_it, Arena::provider_context)
         }
 
         #[unsafe(no_mangle)]
@@ -95,7 +95,7 @@ macro_rules! provider_contexts {
             let Ok(key) = marshal::required_key(key) else { return FwpError::NullPointer.win32() };
             let is_it = |found: &ProviderContext| found.key == key;
             let missing = FwpError::ProviderContextNotFound;
-            get(engine_handle, Call::ProviderContexts, context, missing, is_it, Arena::provider_context)
+            get(engine_handle, Call::ProviderContexts(Default::default()), context, missing, is_it, Arena::provider_context)
         }
     )+ };
 }
@@ -111,7 +111,7 @@ provider_contexts! {
 extern "system" fn FwpmProviderContextDeleteById0(engine_handle: u64, id: u64) -> u32 {
     code((|| {
         let client = handles::client(engine_handle)?;
-        let all: Vec<ProviderContext> = client.call(Call::ProviderContexts)?;
+        let all: Vec<ProviderContext> = client.call(Call::ProviderContexts(Default::default()))?;
         let found = all.iter().find(|context| context.id == id).ok_or(FwpError::ProviderContextNotFound)?;
         client.call(Call::ProviderContextDelete(found.key))
     })())
@@ -140,7 +140,14 @@ extern "system" fn FwpmSubLayerGetByKey0(
 ) -> u32 {
     let Ok(key) = marshal::required_key(key) else { return FwpError::NullPointer.win32() };
     let is_it = |found: &Sublayer| found.key == key;
-    get(engine_handle, Call::Sublayers, sublayer, FwpError::SublayerNotFound, is_it, Arena::sublayer)
+    get(
+        engine_handle,
+        Call::Sublayers(Default::default()),
+        sublayer,
+        FwpError::SublayerNotFound,
+        is_it,
+        Arena::sublayer,
+    )
 }
 
 #[unsafe(no_mangle)]
@@ -163,7 +170,7 @@ extern "system" fn FwpmCalloutDeleteByKey0(engine_handle: u64, key: Ptr<GUID>) -
 extern "system" fn FwpmCalloutDeleteById0(engine_handle: u64, id: u32) -> u32 {
     code((|| {
         let client = handles::client(engine_handle)?;
-        let all: Vec<Callout> = client.call(Call::Callouts)?;
+        let all: Vec<Callout> = client.call(Call::Callouts(Default::default()))?;
         let found = all.iter().find(|callout| callout.id == id).ok_or(FwpError::CalloutNotFound)?;
         client.call(Call::CalloutDelete(found.key))
     })())
@@ -173,13 +180,13 @@ extern "system" fn FwpmCalloutDeleteById0(engine_handle: u64, id: u32) -> u32 {
 extern "system" fn FwpmCalloutGetByKey0(engine_handle: u64, key: Ptr<GUID>, callout: Ptr<*mut FWPM_CALLOUT0>) -> u32 {
     let Ok(key) = marshal::required_key(key) else { return FwpError::NullPointer.win32() };
     let is_it = |found: &Callout| found.key == key;
-    get(engine_handle, Call::Callouts, callout, FwpError::CalloutNotFound, is_it, Arena::callout)
+    get(engine_handle, Call::Callouts(Default::default()), callout, FwpError::CalloutNotFound, is_it, Arena::callout)
 }
 
 #[unsafe(no_mangle)]
 extern "system" fn FwpmCalloutGetById0(engine_handle: u64, id: u32, callout: Ptr<*mut FWPM_CALLOUT0>) -> u32 {
     let is_it = |found: &Callout| found.id == id;
-    get(engine_handle, Call::Callouts, callout, FwpError::CalloutNotFound, is_it, Arena::callout)
+    get(engine_handle, Call::Callouts(Default::default()), callout, FwpError::CalloutNotFound, is_it, Arena::callout)
 }
 
 #[unsafe(no_mangle)]
@@ -206,14 +213,14 @@ extern "system" fn FwpmFilterDeleteByKey0(engine_handle: u64, key: Ptr<GUID>) ->
 #[unsafe(no_mangle)]
 extern "system" fn FwpmFilterGetById0(engine_handle: u64, id: u64, filter: Ptr<*mut FWPM_FILTER0>) -> u32 {
     let is_it = |found: &Filter| found.id == id;
-    get(engine_handle, Call::Filters, filter, FwpError::FilterNotFound, is_it, Arena::filter)
+    get(engine_handle, Call::Filters(None), filter, FwpError::FilterNotFound, is_it, Arena::filter)
 }
 
 #[unsafe(no_mangle)]
 extern "system" fn FwpmFilterGetByKey0(engine_handle: u64, key: Ptr<GUID>, filter: Ptr<*mut FWPM_FILTER0>) -> u32 {
     let Ok(key) = marshal::required_key(key) else { return FwpError::NullPointer.win32() };
     let is_it = |found: &Filter| found.key == key;
-    get(engine_handle, Call::Filters, filter, FwpError::FilterNotFound, is_it, Arena::filter)
+    get(engine_handle, Call::Filters(None), filter, FwpError::FilterNotFound, is_it, Arena::filter)
 }
 
 /// Layers are built in, so both sides know them.
