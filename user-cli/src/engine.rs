@@ -1,7 +1,8 @@
 //! The filter engine as a client of the base filtering engine sees it.
 
 use postern_engine::FwpError;
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
+use postern_engine::template::FilterTemplate;
 use uuid::Uuid;
 
 use crate::failure::Failure;
@@ -22,6 +23,11 @@ pub trait FilterEngine {
     fn provider_delete(&self, key: Uuid) -> Result<(), EngineError>;
     fn providers(&self) -> Result<Vec<Provider>, EngineError>;
 
+    /// Returns the run-time id.
+    fn provider_context_add(&self, context: &ProviderContext) -> Result<u64, EngineError>;
+    fn provider_context_delete(&self, key: Uuid) -> Result<(), EngineError>;
+    fn provider_contexts(&self) -> Result<Vec<ProviderContext>, EngineError>;
+
     fn sublayer_add(&self, sublayer: &Sublayer) -> Result<(), EngineError>;
     fn sublayer_delete(&self, key: Uuid) -> Result<(), EngineError>;
     fn sublayers(&self) -> Result<Vec<Sublayer>, EngineError>;
@@ -35,6 +41,7 @@ pub trait FilterEngine {
     fn filter_add(&self, filter: &Filter) -> Result<u64, EngineError>;
     fn filter_delete(&self, key: Uuid) -> Result<(), EngineError>;
     fn filters(&self) -> Result<Vec<Filter>, EngineError>;
+    fn filters_matching(&self, template: &FilterTemplate) -> Result<Vec<Filter>, EngineError>;
 }
 
 /// `FWPM_TXN_READ_ONLY`, or not.

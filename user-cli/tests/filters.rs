@@ -352,3 +352,57 @@ fn a_filter_whose_callout_decides_permits_without_it_unless_it_is_to_fail_closed
         lab.ok(&["filter", "remove", "--all"]);
     }
 }
+
+#[test]
+fn a_list_is_narrowed_to_what_is_asked_for() {
+    let lab = Lab::started();
+    let action = ["--action", "block"];
+    for (name, options) in [
+        ("web", &["--layer", "connect", "--family", "v4", "--protocol", "tcp", "--remote-port", "443"][..]),
+        ("net", &["--layer", "connect", "--remote", "192.0.2.0/24"]),
+        ("host", &["--layer", "connect", "--remote", "192.0.2.7", "--remote-port", "1-1024"]),
+        ("six", &["--layer", "connect", "--remote", "2001:db8::/32"]),
+        ("desktop", &["--layer", "accept", "--family", "v4", "--local-port", "3389", "--lifetime", "persistent"]),
+    ] {
+        add(&lab, &[options, &action, &["--name", name]].concat());
+    }
+    let seen = ["--layer", "outbound-transport", "--family", "v4", "--action", "callout-inspect", "--name", "seen"];
+    add(&lab, &seen);
+    let names = |options: &[&str]| {
+        let found = lab.json(&[&["filter", "list"], options].concat());
+        let found = found["filters"].as_array().unwrap();
+        let mut names: Vec<_> = found.iter().map(|filter| filter["name"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    let ours = "Postern CLI";
+    assert_eq!(names(&["--layer", "connect"]), ["host", "net", "six", "web"]);
+    assert_eq!(names(&["--layer", "ALE_AUTH_CONNECT_V6"]), ["six"]);
+    assert_eq!(names(&["--provider", "Postern CLI (persistent)"]), ["desktop"]);
+    assert_eq!(names(&["--provider", "{706f7374-6572-4e00-9000-000000000011}"]), ["desktop"]);
+    assert_eq!(names(&["--provider", ours, "--callout", "Postern inspect at OUTBOUND_TRANSPORT_V4"]), ["seen"]);
+    let https = ["--remote", "192.0.2.7", "--protocol", "tcp", "--remote-port", "443", "--provider", ours];
+    assert_eq!(names(&https), ["host", "net", "seen", "web"], "what may have a say");
+    assert_eq!(names(&[&https[..], &["--contains"]].concat()), ["host", "net", "seen", "web"]);
+    let network = ["--remote", "192.0.2.0/24", "--layer", "connect"];
+    assert_eq!(names(&network), ["host", "net", "web"]);
+    assert_eq!(names(&[&network[..], &["--contains"]].concat()), ["net"]);
+    assert_eq!(names(&["--local-port", "3000-4000", "--layer", "accept"]), ["desktop"]);
+    assert_eq!(names(&["--boot-time"]), [""; 0]);
+}
+
+#[test]
+fn a_search_that_cannot_be_meant_is_answered_with_what_there_is() {
+    let lab = Lab::started();
+    for (options, code, expected) in [
+        (&["--provider", "nobody"][..], 1, "there is no provider named 'nobody'"),
+        (&["--callout", "nothing"], 1, "there is no callout named 'nothing'"),
+        (&["--layer", "ippacket"], 2, "there is no layer 'ippacket'"),
+        (&["--layer", "inbound-ippacket", "--remote-port", "5"], 2, "has no field"),
+        (&["--local", "::1", "--remote", "127.0.0.1"], 2, "different IP versions"),
+        (&["--layer", "ALE_AUTH_CONNECT_V4", "--remote", "::1"], 2, "sees no IPv6 address"),
+    ] {
+        let ran = lab.run(&[&["filter", "list"], options].concat());
+        assert_eq!((ran.code, ran.err.contains(expected)), (code, true), "{ran:?}");
+    }
+}

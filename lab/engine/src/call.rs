@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 use uuid::Uuid;
 
-use crate::objects::{Callout, Filter, Provider, Session, Sublayer};
+use crate::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
+use crate::template::{CalloutTemplate, ContextTemplate, FilterTemplate, SublayerTemplate};
 
 /// A call of the `Fwpm*` family, within a session.
 #[derive(Debug, Clone)]
@@ -11,23 +12,29 @@ use crate::objects::{Callout, Filter, Provider, Session, Sublayer};
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Call {
     Close,
-    TransactionBegin { read_only: bool },
+    TransactionBegin {
+        read_only: bool,
+    },
     TransactionCommit,
     TransactionAbort,
     Sessions,
     ProviderAdd(Provider),
     ProviderDelete(Uuid),
     Providers,
+    ProviderContextAdd(ProviderContext),
+    ProviderContextDelete(Uuid),
+    ProviderContexts(ContextTemplate),
     SublayerAdd(Sublayer),
     SublayerDelete(Uuid),
-    Sublayers,
+    Sublayers(SublayerTemplate),
     CalloutAdd(Callout),
     CalloutDelete(Uuid),
-    Callouts,
+    Callouts(CalloutTemplate),
     FilterAdd(Filter),
     FilterDelete(Uuid),
     FilterDeleteById(u64),
-    Filters,
+    /// No template: every filter.
+    Filters(Option<FilterTemplate>),
 }
 
 impl Call {
@@ -42,16 +49,19 @@ impl Call {
             Call::ProviderAdd(_) => "FwpmProviderAdd0",
             Call::ProviderDelete(_) => "FwpmProviderDeleteByKey0",
             Call::Providers => "FwpmProviderEnum0",
+            Call::ProviderContextAdd(_) => "FwpmProviderContextAdd3",
+            Call::ProviderContextDelete(_) => "FwpmProviderContextDeleteByKey0",
+            Call::ProviderContexts(_) => "FwpmProviderContextEnum3",
             Call::SublayerAdd(_) => "FwpmSubLayerAdd0",
             Call::SublayerDelete(_) => "FwpmSubLayerDeleteByKey0",
-            Call::Sublayers => "FwpmSubLayerEnum0",
+            Call::Sublayers(_) => "FwpmSubLayerEnum0",
             Call::CalloutAdd(_) => "FwpmCalloutAdd0",
             Call::CalloutDelete(_) => "FwpmCalloutDeleteByKey0",
-            Call::Callouts => "FwpmCalloutEnum0",
+            Call::Callouts(_) => "FwpmCalloutEnum0",
             Call::FilterAdd(_) => "FwpmFilterAdd0",
             Call::FilterDelete(_) => "FwpmFilterDeleteByKey0",
             Call::FilterDeleteById(_) => "FwpmFilterDeleteById0",
-            Call::Filters => "FwpmFilterEnum0",
+            Call::Filters(_) => "FwpmFilterEnum0",
         }
     }
 }
@@ -63,10 +73,11 @@ impl Call {
 pub enum Answer {
     /// Of calls that return nothing.
     Done,
-    /// Of `CalloutAdd` and `FilterAdd`: the run-time id.
+    /// Of `ProviderContextAdd`, `CalloutAdd` and `FilterAdd`: the run-time id.
     Id(u64),
     Sessions(Vec<Session>),
     Providers(Vec<Provider>),
+    ProviderContexts(Vec<ProviderContext>),
     Sublayers(Vec<Sublayer>),
     Callouts(Vec<Callout>),
     Filters(Vec<Filter>),

@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use uuid::Uuid;
 
 use crate::builtin;
+use crate::contexts;
 use crate::error::FwpError;
 use crate::filters::{self, FilterEntry, Indices};
 use crate::guids;
 use crate::layers::{self, Layer};
-use crate::objects::{Callout, DisplayData, Filter, Provider, Sublayer};
+use crate::objects::{Callout, DisplayData, Filter, Provider, ProviderContext, Sublayer};
 use crate::runtime::{RuntimeFilter, Snapshot};
 use crate::session::{OpenSession, SessionId};
 use crate::store::{Lifetime, State, Stored, Table};
@@ -25,6 +26,7 @@ const MAX_CALLOUTS: usize = 100_000;
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) providers: Table<Uuid, Stored<Provider>>,
+    pub(crate) contexts: Table<Uuid, Stored<Arc<ProviderContext>>>,
     pub(crate) sublayers: Table<Uuid, Stored<Sublayer>>,
     pub(crate) callouts: Table<Uuid, Stored<Callout>>,
     pub(crate) filters: Table<u64, Stored<FilterEntry>>,
@@ -40,6 +42,7 @@ pub struct Engine {
     /// By layer id, once a filter was added there.
     pub(crate) layouts: BTreeMap<u16, Layout>,
     pub(crate) next_session: u64,
+    pub(crate) next_context: u64,
     pub(crate) next_callout: u32,
     pub(crate) next_filter: u64,
     next_key: u64,
@@ -63,6 +66,7 @@ impl Engine {
     pub fn new() -> Self {
         let mut engine = Self {
             providers: Table::default(),
+            contexts: Table::default(),
             sublayers: Table::default(),
             callouts: Table::default(),
             filters: Table::default(),
@@ -75,6 +79,7 @@ impl Engine {
             indices: Indices::default(),
             layouts: BTreeMap::new(),
             next_session: 1,
+            next_context: contexts::FIRST_ID,
             next_callout: FIRST_CALLOUT_ID,
             next_filter: filters::FIRST_ID,
             next_key: 1,
@@ -118,7 +123,8 @@ impl Engine {
             let stored = engine.providers.get(State::Pending, &key).ok_or(FwpError::ProviderNotFound)?;
             stored.lifetime.may_be_deleted_by(session, engine.session(session)?.session.dynamic)?;
             let names = |provider: Option<Uuid>| provider == Some(key);
-            if engine.sublayers.iter(State::Pending).any(|(_, stored)| names(stored.object.provider))
+            if engine.contexts.iter(State::Pending).any(|(_, stored)| names(stored.object.provider))
+                || engine.sublayers.iter(State::Pending).any(|(_, stored)| names(stored.object.provider))
                 || engine.callouts.iter(State::Pending).any(|(_, stored)| names(stored.object.provider))
                 || engine.filters.iter(State::Pending).any(|(_, stored)| names(stored.object.filter.provider))
             {
@@ -244,6 +250,18 @@ impl<'a> View<'a> {
 
     pub fn provider(self, key: &Uuid) -> Option<&'a Provider> {
         Some(&self.engine.providers.get(self.state, key)?.object)
+    }
+
+    /// By id, that is, in the order of adding.
+    pub fn provider_contexts(self) -> impl Iterator<Item = &'a ProviderContext> {
+        let mut contexts: Vec<&ProviderContext> =
+            self.engine.contexts.iter(self.state).map(|(_, stored)| &*stored.object).collect();
+        contexts.sort_by_key(|context| context.id);
+        contexts.into_iter()
+    }
+
+    pub fn provider_context(self, key: &Uuid) -> Option<&'a ProviderContext> {
+        Some(&self.engine.contexts.get(self.state, key)?.object)
     }
 
     pub fn sublayers(self) -> impl Iterator<Item = &'a Sublayer> {

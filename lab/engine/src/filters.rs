@@ -73,19 +73,24 @@ impl Engine {
             let sublayer = engine.sublayers.get(State::Pending, &filter.sublayer).ok_or(FwpError::SublayerNotFound)?;
             lifetime.may_refer_to(sublayer.lifetime)?;
             let sublayer_weight = sublayer.object.weight;
-            let mut callout_id = 0;
+            let context = engine.context_of(&filter, lifetime)?;
+            let (mut callout_id, mut uses_context) = (0, false);
             if let Some(key) = filter.action.callout() {
                 let callout = engine.callouts.get(State::Pending, &key).ok_or(FwpError::CalloutNotFound)?;
                 if callout.object.layer != filter.layer {
                     return Err(FwpError::IncompatibleLayer);
                 }
                 lifetime.may_refer_to(callout.lifetime)?;
-                callout_id = callout.object.id;
+                (callout_id, uses_context) = (callout.object.id, callout.object.uses_provider_context);
             }
             let compiled = Matcher::new(layer, &filter.conditions)?;
             filter.effective_weight = engine.effective_weight(layer, &filter)?;
             filter.id = engine.next_filter;
             let mut runtime = engine.runtime(&filter, layer, sublayer_weight, callout_id, compiled);
+            if let Some(context) = context {
+                runtime.context = context.id;
+                runtime.provider_context = uses_context.then_some(context);
+            }
             if filter.in_force() && engine.registrations.contains_key(&callout_id) {
                 let asked = runtime.clone();
                 let agreed = notify.notify(NotifyType::AddFilter, callout_id, Some(filter.key), &mut runtime);
@@ -129,6 +134,7 @@ impl Engine {
             flags: runtime_flags(filter),
             action: RuntimeAction { action_type: filter.action.action_type(), callout_id },
             context: filter.raw_context,
+            provider_context: None,
             conditions,
             matcher,
         }
@@ -193,6 +199,7 @@ impl Engine {
             .map(|stored| stored.object.key)
             .collect();
         self.providers.commit();
+        self.contexts.commit();
         self.sublayers.commit();
         self.callouts.commit();
         self.filters.commit();
@@ -215,6 +222,7 @@ impl Engine {
         let dropped: Vec<_> =
             self.callouts.changes().filter_map(|(_, after)| after).map(|stored| stored.object.key).collect();
         self.providers.abort();
+        self.contexts.abort();
         self.sublayers.abort();
         self.callouts.abort();
         self.filters.abort();
@@ -261,9 +269,6 @@ fn check_flags(filter: &Filter) -> Result<(), FwpError> {
         || flags.contains(FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED) && !unregistered_counts
     {
         return Err(FwpError::InvalidFlags);
-    }
-    if flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) {
-        return Err(FwpError::ProviderContextNotFound);
     }
     Ok(())
 }

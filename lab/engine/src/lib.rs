@@ -11,6 +11,7 @@ extern crate alloc;
 mod arbitration;
 mod builtin;
 mod call;
+mod contexts;
 mod engine;
 mod error;
 mod filters;
@@ -24,7 +25,9 @@ mod runtime;
 mod security;
 mod session;
 mod store;
+pub mod template;
 mod trace;
+mod values;
 pub mod weight;
 
 pub use arbitration::{

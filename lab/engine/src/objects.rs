@@ -84,6 +84,123 @@ impl Callout {
     }
 }
 
+/// `FWPM_PROVIDER_CONTEXT3`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ProviderContext {
+    pub key: Uuid,
+    pub display: DisplayData,
+    pub persistent: bool,
+    pub provider: Option<Uuid>,
+    pub data: Vec<u8>,
+    pub content: ContextContent,
+    /// Run-time id; assigned by the engine.
+    pub id: u64,
+}
+
+impl ProviderContext {
+    /// A general context to be added, with nothing but what it must have.
+    pub fn new(key: Uuid, name: impl Into<String>, buffer: Vec<u8>) -> ProviderContext {
+        ProviderContext {
+            key,
+            display: DisplayData::named(name),
+            persistent: false,
+            provider: None,
+            data: Vec::new(),
+            content: ContextContent::General(buffer),
+            id: 0,
+        }
+    }
+}
+
+/// What a provider context holds: `type` and the union of `FWPM_PROVIDER_CONTEXT3`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum ContextContent {
+    /// `dataBuffer`.
+    General(Vec<u8>),
+    /// `classifyOptions`.
+    ClassifyOptions(Vec<ClassifyOption>),
+    /// A policy of IPsec or of network connections. The engine enforces none; `text` is what it was read from, for whoever writes it again.
+    Policy { context_type: ContextType, text: String },
+}
+
+impl ContextContent {
+    pub fn context_type(&self) -> ContextType {
+        match self {
+            Self::General(_) => ContextType::General,
+            Self::ClassifyOptions(_) => ContextType::ClassifyOptions,
+            Self::Policy { context_type, .. } => *context_type,
+        }
+    }
+}
+
+/// `FWPM_CLASSIFY_OPTION0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ClassifyOption {
+    /// `FWP_CLASSIFY_OPTION_TYPE`.
+    pub option: u32,
+    pub value: ConditionValue,
+}
+
+/// `FWPM_PROVIDER_CONTEXT_TYPE` (fwpmtypes.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[repr(u32)]
+pub enum ContextType {
+    IpsecKeying = 0,
+    IpsecIkeQmTransport = 1,
+    IpsecIkeQmTunnel = 2,
+    IpsecAuthipQmTransport = 3,
+    IpsecAuthipQmTunnel = 4,
+    IpsecIkeMm = 5,
+    IpsecAuthipMm = 6,
+    ClassifyOptions = 7,
+    General = 8,
+    IpsecIkev2QmTunnel = 9,
+    IpsecIkev2Mm = 10,
+    IpsecDosp = 11,
+    IpsecIkev2QmTransport = 12,
+    NetworkConnectionPolicy = 13,
+}
+
+impl ContextType {
+    /// By number.
+    const ALL: [(Self, &str); 14] = [
+        (Self::IpsecKeying, "FWPM_IPSEC_KEYING_CONTEXT"),
+        (Self::IpsecIkeQmTransport, "FWPM_IPSEC_IKE_QM_TRANSPORT_CONTEXT"),
+        (Self::IpsecIkeQmTunnel, "FWPM_IPSEC_IKE_QM_TUNNEL_CONTEXT"),
+        (Self::IpsecAuthipQmTransport, "FWPM_IPSEC_AUTHIP_QM_TRANSPORT_CONTEXT"),
+        (Self::IpsecAuthipQmTunnel, "FWPM_IPSEC_AUTHIP_QM_TUNNEL_CONTEXT"),
+        (Self::IpsecIkeMm, "FWPM_IPSEC_IKE_MM_CONTEXT"),
+        (Self::IpsecAuthipMm, "FWPM_IPSEC_AUTHIP_MM_CONTEXT"),
+        (Self::ClassifyOptions, "FWPM_CLASSIFY_OPTIONS_CONTEXT"),
+        (Self::General, "FWPM_GENERAL_CONTEXT"),
+        (Self::IpsecIkev2QmTunnel, "FWPM_IPSEC_IKEV2_QM_TUNNEL_CONTEXT"),
+        (Self::IpsecIkev2Mm, "FWPM_IPSEC_IKEV2_MM_CONTEXT"),
+        (Self::IpsecDosp, "FWPM_IPSEC_DOSP_CONTEXT"),
+        (Self::IpsecIkev2QmTransport, "FWPM_IPSEC_IKEV2_QM_TRANSPORT_CONTEXT"),
+        (Self::NetworkConnectionPolicy, "FWPM_NETWORK_CONNECTION_POLICY_CONTEXT"),
+    ];
+
+    /// `FWPM_GENERAL_CONTEXT`.
+    pub fn symbol(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    pub fn from_symbol(symbol: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == symbol).map(|(kind, _)| *kind)
+    }
+
+    /// What is no type is `FWP_E_INVALID_ENUMERATOR`.
+    pub fn from_number(number: u32) -> Result<Self, FwpError> {
+        Self::ALL.get(number as usize).map(|(kind, _)| *kind).ok_or(FwpError::InvalidEnumerator)
+    }
+}
+
 /// `FWPM_FILTER0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -99,7 +216,11 @@ pub struct Filter {
     pub weight: Weight,
     pub conditions: Vec<Condition>,
     pub action: Action,
+    /// Zero beside a provider context, whose place it shares.
     pub raw_context: u64,
+    /// With [`FilterFlags::HAS_PROVIDER_CONTEXT`], and only then.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub provider_context: Option<Uuid>,
     /// Run-time id; assigned by the engine.
     pub id: u64,
     /// Assigned by the engine.
@@ -121,6 +242,7 @@ impl Filter {
             conditions: Vec::new(),
             action,
             raw_context: 0,
+            provider_context: None,
             id: 0,
             effective_weight: 0,
         }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::layers;
 use crate::matching::{Matcher, RuntimeCondition, Value};
+use crate::objects::ProviderContext;
 
 /// `FWP_ACTION_*` (fwptypes.h).
 pub mod action {
@@ -43,8 +44,10 @@ pub struct RuntimeFilter {
     /// [`filter_flag`]s.
     pub flags: u16,
     pub action: RuntimeAction,
-    /// The filter's raw context, unless the callout's notify function wrote another one.
+    /// The filter's raw context or its provider context's id, unless the callout's notify function wrote another one.
     pub context: u64,
+    /// Only where the callout uses provider contexts.
+    pub provider_context: Option<Arc<ProviderContext>>,
     pub conditions: Box<[RuntimeCondition]>,
     pub(crate) matcher: Matcher,
 }

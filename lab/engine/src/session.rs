@@ -164,6 +164,7 @@ impl Engine {
         self.filters.iter(State::Committed).any(|(_, stored)| stored.lifetime == lifetime)
             || self.callouts.iter(State::Committed).any(|(_, stored)| stored.lifetime == lifetime)
             || self.sublayers.iter(State::Committed).any(|(_, stored)| stored.lifetime == lifetime)
+            || self.contexts.iter(State::Committed).any(|(_, stored)| stored.lifetime == lifetime)
             || self.providers.iter(State::Committed).any(|(_, stored)| stored.lifetime == lifetime)
     }
 
@@ -182,6 +183,7 @@ impl Engine {
         }
         self.callouts.remove_where(|stored| stored.lifetime == lifetime);
         self.sublayers.remove_where(|stored| stored.lifetime == lifetime);
+        self.contexts.remove_where(|stored| stored.lifetime == lifetime);
         self.providers.remove_where(|stored| stored.lifetime == lifetime);
     }
 }

@@ -107,7 +107,9 @@ fn what_a_filter_refers_to_must_exist() {
     assert_eq!(add(filter(Action::CalloutUnknown(key(9)))), Err(FwpError::CalloutNotFound));
     assert_eq!(add_condition(equal(IP_SOURCE_ADDRESS, ConditionValue::Uint32(1))), Err(FwpError::ConditionNotFound));
     let with_context = Filter { flags: FilterFlags::HAS_PROVIDER_CONTEXT, ..base() };
-    assert_eq!(add(with_context), Err(FwpError::ProviderContextNotFound));
+    assert_eq!(add(with_context.clone()), Err(FwpError::ProviderContextNotFound));
+    assert_eq!(add(Filter { provider_context: Some(key(9)), ..with_context }), Err(FwpError::ProviderContextNotFound));
+    assert_eq!(add(Filter { provider_context: Some(key(9)), ..base() }), Err(FwpError::InvalidFlags));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::failure::{Exit, Failure, Result};
 use crate::filter::describe::View;
 use crate::filter::explain::explain;
 use crate::filter::own::{Lifetime, Owner, sweep};
+use crate::filter::search::Search;
 use crate::filter::spec::Spec;
 use crate::interrupt::Signals;
 use crate::output::{lines, table, verdict};
@@ -39,8 +40,16 @@ unless --hard is given.")]
   postern filter remove --name 'no remote desktop'
   postern filter remove --all")]
     Remove(Remove),
-    /// Lists all filters, by layer
-    List,
+    /// Lists filters, by layer
+    #[command(after_help = "Examples:
+  postern filter list
+  postern filter list --layer connect --provider 'Postern CLI'
+  postern filter list --remote 192.0.2.7 --protocol tcp --remote-port 443
+  postern filter list --layer accept --local-port 3389 --contains
+
+Options together narrow the list, as an enumeration template of the filter engine does. A filter is listed if its conditions may
+match some of the traffic described; with --contains, if they match all of it.")]
+    List(Box<Search>),
 }
 
 #[derive(Debug, Args)]
@@ -82,7 +91,7 @@ pub fn run(context: &Context, command: Command) -> Result<Exit> {
     match command {
         Command::Add(spec) => add(context, &spec),
         Command::Remove(remove) => remove.run(context),
-        Command::List => list(context),
+        Command::List(search) => list(context, &search),
     }
 }
 
@@ -176,10 +185,10 @@ impl Remove {
     }
 }
 
-fn list(context: &Context) -> Result<Exit> {
+fn list(context: &Context, search: &Search) -> Result<Exit> {
     let engine = context.engine(false)?;
     let (mut filters, providers) = transaction(&*engine, Access::ReadOnly, || {
-        Ok::<_, Failure>((engine.filters().map_err(explain)?, engine.providers().map_err(explain)?))
+        Ok::<_, Failure>((search.filters(&*engine)?, engine.providers().map_err(explain)?))
     })?;
     let layer_id = |filter: &Filter| postern_engine::layers::by_key(&filter.layer).map(|layer| layer.id);
     filters.sort_by_key(|filter| (layer_id(filter), std::cmp::Reverse(filter.effective_weight), filter.id));

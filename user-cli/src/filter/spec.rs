@@ -322,6 +322,7 @@ impl Spec {
                 conditions: self.conditions(layer, version)?,
                 action,
                 raw_context: if callout.is_some() { context.to_raw() } else { 0 },
+                provider_context: None,
                 id: 0,
                 effective_weight: 0,
             },
@@ -388,7 +389,7 @@ impl Spec {
 const ACCEPT: [postern_protocol::Layer; 2] =
     [postern_protocol::Layer::AleAuthRecvAcceptV4, postern_protocol::Layer::AleAuthRecvAcceptV6];
 
-fn version_name(version: Version) -> &'static str {
+pub fn version_name(version: Version) -> &'static str {
     match version {
         Version::V4 => "IPv4",
         Version::V6 => "IPv6",
@@ -396,7 +397,7 @@ fn version_name(version: Version) -> &'static str {
 }
 
 /// The layer does not have the field that an option needs: tells which layers have it.
-fn no_field(option: &str, field: &Uuid, layer: &Layer) -> Failure {
+pub fn no_field(option: &str, field: &Uuid, layer: &Layer) -> Failure {
     let have: Vec<&str> = super::layer::SHORT
         .iter()
         .filter(|(_, name)| {

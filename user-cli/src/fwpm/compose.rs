@@ -5,8 +5,10 @@ use std::ptr::{null_mut, without_provenance_mut};
 use bumpalo::Bump;
 use postern_engine::FwpError;
 use postern_engine::objects::{
-    Callout, Condition, ConditionValue, DisplayData, Filter, Provider, Session, Sublayer, Weight,
+    Callout, Condition, ConditionValue, ContextContent, DisplayData, Filter, Provider, ProviderContext, Session,
+    Sublayer, Weight,
 };
+use postern_engine::template::FilterTemplate;
 use uuid::Uuid;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
 use windows_sys::core::{GUID, PWSTR};
@@ -37,6 +39,37 @@ pub fn provider(arena: &Bump, provider: &Provider) -> FWPM_PROVIDER0 {
         providerData: blob(arena, &provider.data),
         serviceName: text(arena, provider.service_name.as_deref().unwrap_or_default()),
     }
+}
+
+/// Fails with the name of its type if it is a policy, which is not kept in a form that could be composed.
+pub fn provider_context(arena: &Bump, context: &ProviderContext) -> Result<FWPM_PROVIDER_CONTEXT3, &'static str> {
+    let context_type = context.content.context_type();
+    let mut content = FWPM_PROVIDER_CONTEXT3_0 { dataBuffer: null_mut() };
+    match &context.content {
+        ContextContent::General(buffer) => content.dataBuffer = arena.alloc(blob(arena, buffer)),
+        ContextContent::ClassifyOptions(options) => {
+            let options = options.iter().map(|of| {
+                Ok(FWPM_CLASSIFY_OPTION0 {
+                    r#type: of.option as FWP_CLASSIFY_OPTION_TYPE,
+                    value: single(arena, &of.value).map_err(|_| context_type.symbol())?,
+                })
+            });
+            let options = arena.alloc_slice_copy(&options.collect::<Result<Vec<_>, _>>()?);
+            content.classifyOptions =
+                arena.alloc(FWPM_CLASSIFY_OPTIONS0 { numOptions: options.len() as u32, options: options.as_mut_ptr() });
+        }
+        ContextContent::Policy { .. } => return Err(context_type.symbol()),
+    }
+    Ok(FWPM_PROVIDER_CONTEXT3 {
+        providerContextKey: guid(context.key),
+        displayData: display(arena, &context.display),
+        flags: if context.persistent { FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT } else { 0 },
+        providerKey: optional_guid(arena, context.provider),
+        providerData: blob(arena, &context.data),
+        r#type: context_type as FWPM_PROVIDER_CONTEXT_TYPE,
+        Anonymous: content,
+        providerContextId: 0,
+    })
 }
 
 pub fn sublayer(arena: &Bump, sublayer: &Sublayer) -> FWPM_SUBLAYER0 {
@@ -88,17 +121,43 @@ pub fn filter(arena: &Bump, filter: &Filter) -> Result<FWPM_FILTER0, FwpError> {
             r#type: filter.action.action_type(),
             Anonymous: FWPM_ACTION0_0 { calloutKey: guid(filter.action.callout().unwrap_or_default()) },
         },
-        Anonymous: raw_context(filter.raw_context),
+        Anonymous: context(filter),
         reserved: null_mut(),
         filterId: 0,
         effectiveWeight: empty(),
     })
 }
 
-/// The union's other member is larger.
-fn raw_context(raw_context: u64) -> FWPM_FILTER0_0 {
-    let mut context = FWPM_FILTER0_0 { providerContextKey: GUID::default() };
-    context.rawContext = raw_context;
+/// Fails as [`filter`] does.
+pub fn filter_template(arena: &Bump, template: &FilterTemplate) -> Result<FWPM_FILTER_ENUM_TEMPLATE0, FwpError> {
+    let conditions = template.conditions.iter().map(|of| condition(arena, of)).collect::<Result<Vec<_>, _>>()?;
+    let conditions = arena.alloc_slice_copy(&conditions);
+    Ok(FWPM_FILTER_ENUM_TEMPLATE0 {
+        providerKey: optional_guid(arena, template.provider),
+        layerKey: guid(template.layer),
+        enumType: template.enum_type as FWP_FILTER_ENUM_TYPE,
+        flags: template.flags.bits(),
+        providerContextTemplate: template.provider_context.map_or(null_mut(), |of| {
+            arena.alloc(FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0 {
+                providerKey: optional_guid(arena, of.provider),
+                providerContextType: of
+                    .context_type
+                    .map_or(FWPM_PROVIDER_CONTEXT_TYPE_MAX, |of| of as FWPM_PROVIDER_CONTEXT_TYPE),
+            })
+        }),
+        numFilterConditions: conditions.len() as u32,
+        filterCondition: if conditions.is_empty() { null_mut() } else { conditions.as_mut_ptr() },
+        actionMask: template.action_mask,
+        calloutKey: optional_guid(arena, template.callout),
+    })
+}
+
+/// The key is the larger member of the union.
+fn context(filter: &Filter) -> FWPM_FILTER0_0 {
+    let mut context = FWPM_FILTER0_0 { providerContextKey: guid(filter.provider_context.unwrap_or_default()) };
+    if filter.provider_context.is_none() {
+        context.rawContext = filter.raw_context;
+    }
     context
 }
 

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use postern_engine::objects::{
-    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Provider, Session,
-    Sublayer, Weight,
+    Action, Callout, ClassifyOption, Condition, ConditionValue, ContextContent, ContextType, DisplayData, Filter,
+    FilterFlags, MatchType, Provider, ProviderContext, Session, Sublayer, Weight,
 };
 use uuid::Uuid;
 use widestring::U16CStr;
@@ -57,6 +57,54 @@ pub unsafe fn provider(provider: &FWPM_PROVIDER0) -> Result<Provider, Unknown> {
         data: unsafe { blob(&provider.providerData) },
         // SAFETY: As the module says.
         service_name: unsafe { text(provider.serviceName) }.filter(|name| !name.is_empty()),
+    })
+}
+
+/// # Safety
+/// As the module says.
+pub unsafe fn provider_context(context: &FWPM_PROVIDER_CONTEXT3) -> Result<ProviderContext, Unknown> {
+    let context_type = ContextType::from_number(context.r#type as u32)
+        .map_err(|_| Unknown(format!("a provider context of type {}", context.r#type)))?;
+    let content = match context_type {
+        ContextType::General => {
+            // SAFETY: The type tells which member it is.
+            let buffer = unsafe { context.Anonymous.dataBuffer };
+            // SAFETY: As the module says.
+            let buffer = unsafe { buffer.as_ref() };
+            // SAFETY: As the module says.
+            ContextContent::General(buffer.map(|buffer| unsafe { blob(buffer) }).unwrap_or_default())
+        }
+        ContextType::ClassifyOptions => {
+            // SAFETY: The type tells which member it is.
+            let options = unsafe { context.Anonymous.classifyOptions };
+            // SAFETY: As the module says.
+            let options = match unsafe { options.as_ref() } {
+                // SAFETY: As the module says.
+                Some(of) if of.numOptions != 0 => unsafe {
+                    std::slice::from_raw_parts(of.options, of.numOptions as usize)
+                },
+                _ => &[],
+            };
+            let options = options.iter().map(|of| {
+                // SAFETY: As the module says.
+                let value = unsafe { single(of.value.r#type, &of.value.Anonymous) }?;
+                Ok(ClassifyOption { option: of.r#type as u32, value })
+            });
+            ContextContent::ClassifyOptions(options.collect::<Result<_, Unknown>>()?)
+        }
+        _ => ContextContent::Policy { context_type, text: String::new() },
+    };
+    Ok(ProviderContext {
+        key: uuid(&context.providerContextKey),
+        // SAFETY: As the module says.
+        display: unsafe { display(&context.displayData) },
+        persistent: context.flags & FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT != 0,
+        // SAFETY: As the module says.
+        provider: unsafe { optional_uuid(context.providerKey) },
+        // SAFETY: As the module says.
+        data: unsafe { blob(&context.providerData) },
+        content,
+        id: context.providerContextId,
     })
 }
 
@@ -115,6 +163,12 @@ pub unsafe fn filter(filter: &FWPM_FILTER0) -> Result<Filter, Unknown> {
     // SAFETY: As the module says.
     let conditions =
         conditions.iter().map(|of| unsafe { condition(of) }).collect::<Result<_, _>>().map_err(in_filter)?;
+    let (raw_context, provider_context) = match flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) {
+        // SAFETY: The flag tells which member it is.
+        true => (0, Some(uuid(unsafe { &filter.Anonymous.providerContextKey }))),
+        // SAFETY: As above.
+        false => (unsafe { filter.Anonymous.rawContext }, None),
+    };
     Ok(Filter {
         key: uuid(&filter.filterKey),
         // SAFETY: As the module says.
@@ -130,11 +184,8 @@ pub unsafe fn filter(filter: &FWPM_FILTER0) -> Result<Filter, Unknown> {
         weight: unsafe { weight(&filter.weight) }.map_err(in_filter)?,
         conditions,
         action,
-        raw_context: match flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) {
-            true => 0,
-            // SAFETY: The flag tells which member it is.
-            false => unsafe { filter.Anonymous.rawContext },
-        },
+        raw_context,
+        provider_context,
         id: filter.filterId,
         // SAFETY: As the module says.
         effective_weight: match unsafe { weight(&filter.effectiveWeight) }.map_err(in_filter)? {

@@ -4,9 +4,10 @@ use bumpalo::Bump;
 use fwps::sys;
 use postern_engine::FwpError;
 use postern_engine::objects::{
-    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Provider, Session,
-    Sublayer, Weight,
+    Action, Callout, ClassifyOption, Condition, ConditionValue, ContextContent, ContextType, DisplayData, Filter,
+    FilterFlags, MatchType, Provider, ProviderContext, Session, Sublayer, Weight,
 };
+use postern_engine::template::{ContextTemplate, EnumFlags, EnumType, FilterTemplate};
 use uuid::{Uuid, uuid};
 use widestring::U16CStr;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
@@ -81,6 +82,7 @@ fn filter() -> Filter {
             .collect(),
         action: Action::CalloutTerminating(KEY),
         raw_context: 0x8877_6655_4433_2211,
+        provider_context: None,
         id: 0,
         effective_weight: 0,
     }
@@ -90,6 +92,7 @@ fn filter() -> Filter {
 fn sizes_and_numbers_are_those_of_the_headers() {
     assert_eq!(size_of::<FWPM_SESSION0>(), size_of::<sys::FWPM_SESSION0>());
     assert_eq!(size_of::<FWPM_PROVIDER0>(), size_of::<sys::FWPM_PROVIDER0>());
+    assert_eq!(size_of::<FWPM_PROVIDER_CONTEXT3>(), size_of::<sys::FWPM_PROVIDER_CONTEXT3>());
     assert_eq!(size_of::<FWPM_SUBLAYER0>(), size_of::<sys::FWPM_SUBLAYER0>());
     assert_eq!(size_of::<FWPM_CALLOUT0>(), size_of::<sys::FWPM_CALLOUT0>());
     assert_eq!(size_of::<FWPM_FILTER_CONDITION0>(), size_of::<sys::FWPM_FILTER_CONDITION0>());
@@ -144,6 +147,34 @@ fn a_filter_is_laid_out_as_the_wdk_reads_it() {
 }
 
 #[test]
+fn a_template_is_laid_out_as_the_wdk_reads_it() {
+    let arena = Bump::new();
+    let mut template = FilterTemplate {
+        provider: Some(OTHER),
+        layer: KEY,
+        enum_type: EnumType::Overlapping,
+        flags: EnumFlags::SORTED | EnumFlags::INCLUDE_DISABLED,
+        provider_context: Some(ContextTemplate { provider: Some(KEY), context_type: None }),
+        conditions: filter().conditions,
+        action_mask: 0x4000,
+        callout: Some(KEY),
+    };
+    let composed: sys::FWPM_FILTER_ENUM_TEMPLATE0 = as_wdk(&compose::filter_template(&arena, &template).unwrap());
+    assert_eq!((key(at(composed.providerKey)), key(composed.layerKey)), (OTHER, KEY));
+    assert_eq!((composed.enumType, composed.flags, composed.actionMask), (1, 0x12, 0x4000));
+    assert_eq!(key(at(composed.calloutKey)), KEY);
+    assert_eq!(composed.numFilterConditions as usize, values().len());
+    assert_eq!(key(at(composed.filterCondition).fieldKey), OTHER);
+    let of: FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0 = at(composed.providerContextTemplate.cast());
+    assert_eq!((parse::uuid(&at(of.providerKey)), of.providerContextType), (KEY, FWPM_PROVIDER_CONTEXT_TYPE_MAX));
+    (template.provider, template.provider_context, template.callout) = (None, None, None);
+    template.conditions.clear();
+    let composed = compose::filter_template(&arena, &template).unwrap();
+    assert!(composed.providerKey.is_null() && composed.calloutKey.is_null());
+    assert!(composed.providerContextTemplate.is_null() && composed.filterCondition.is_null());
+}
+
+#[test]
 fn objects_survive_the_way_there_and_back() {
     let arena = Bump::new();
     let of = filter();
@@ -154,6 +185,34 @@ fn objects_survive_the_way_there_and_back() {
         // SAFETY: As above.
         assert_eq!(unsafe { parse::filter(&compose::filter(&arena, &of).unwrap()) }, Ok(of));
     }
+    let of =
+        Filter { flags: FilterFlags::HAS_PROVIDER_CONTEXT, raw_context: 0, provider_context: Some(OTHER), ..filter() };
+    // SAFETY: As above.
+    assert_eq!(unsafe { parse::filter(&compose::filter(&arena, &of).unwrap()) }, Ok(of));
+    let options = vec![
+        ClassifyOption { option: 1, value: ConditionValue::Uint32(1) },
+        ClassifyOption { option: 5, value: ConditionValue::ByteArray16([5; 16]) },
+    ];
+    for content in [
+        ContextContent::General(vec![1, 2, 3]),
+        ContextContent::General(Vec::new()),
+        ContextContent::ClassifyOptions(options),
+    ] {
+        let of = ProviderContext {
+            key: KEY,
+            display: display(),
+            persistent: true,
+            provider: Some(OTHER),
+            data: vec![9],
+            content,
+            id: 0,
+        };
+        // SAFETY: As above.
+        assert_eq!(unsafe { parse::provider_context(&compose::provider_context(&arena, &of).unwrap()) }, Ok(of));
+    }
+    let policy = ContextContent::Policy { context_type: ContextType::IpsecIkeMm, text: String::new() };
+    let of = ProviderContext { content: policy, ..ProviderContext::new(KEY, "policy", Vec::new()) };
+    assert_eq!(compose::provider_context(&arena, &of).err(), Some("FWPM_IPSEC_IKE_MM_CONTEXT"));
     let of = Callout {
         key: KEY,
         display: DisplayData { name: "x".into(), description: String::new() },

@@ -1,6 +1,7 @@
 //! The filter engine of a lab, reached through its socket or in this process.
 
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
+use postern_engine::template::{CalloutTemplate, ContextTemplate, FilterTemplate, SublayerTemplate};
 use postern_engine::{Call, SessionId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -115,6 +116,18 @@ impl<L: Link> FilterEngine for LabEngine<L> {
         self.call(Call::Providers)
     }
 
+    fn provider_context_add(&self, context: &ProviderContext) -> Result<u64, EngineError> {
+        self.call(Call::ProviderContextAdd(context.clone()))
+    }
+
+    fn provider_context_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        self.call(Call::ProviderContextDelete(key))
+    }
+
+    fn provider_contexts(&self) -> Result<Vec<ProviderContext>, EngineError> {
+        self.call(Call::ProviderContexts(ContextTemplate::default()))
+    }
+
     fn sublayer_add(&self, sublayer: &Sublayer) -> Result<(), EngineError> {
         self.call(Call::SublayerAdd(sublayer.clone()))
     }
@@ -124,7 +137,7 @@ impl<L: Link> FilterEngine for LabEngine<L> {
     }
 
     fn sublayers(&self) -> Result<Vec<Sublayer>, EngineError> {
-        self.call(Call::Sublayers)
+        self.call(Call::Sublayers(SublayerTemplate::default()))
     }
 
     fn callout_add(&self, callout: &Callout) -> Result<u32, EngineError> {
@@ -136,7 +149,7 @@ impl<L: Link> FilterEngine for LabEngine<L> {
     }
 
     fn callouts(&self) -> Result<Vec<Callout>, EngineError> {
-        self.call(Call::Callouts)
+        self.call(Call::Callouts(CalloutTemplate::default()))
     }
 
     fn filter_add(&self, filter: &Filter) -> Result<u64, EngineError> {
@@ -148,6 +161,10 @@ impl<L: Link> FilterEngine for LabEngine<L> {
     }
 
     fn filters(&self) -> Result<Vec<Filter>, EngineError> {
-        self.call(Call::Filters)
+        self.call(Call::Filters(None))
+    }
+
+    fn filters_matching(&self, template: &FilterTemplate) -> Result<Vec<Filter>, EngineError> {
+        self.call(Call::Filters(Some(template.clone())))
     }
 }

@@ -4,7 +4,8 @@ use std::ptr::{null, null_mut};
 
 use bumpalo::Bump;
 use postern_engine::FwpError;
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
+use postern_engine::template::FilterTemplate;
 use uuid::Uuid;
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
@@ -37,18 +38,19 @@ impl WindowsEngine {
         Ok(WindowsEngine(handle))
     }
 
-    /// Every object of a kind.
+    /// Every object of a kind that a template describes; NULL describes all.
     fn all<Template, T, Object>(
         &self,
         function: &'static str,
+        template: *const Template,
         create: Create<Template>,
         next: Next<T>,
         destroy: Destroy,
         read: unsafe fn(&T) -> Result<Object, parse::Unknown>,
     ) -> Result<Vec<Object>, EngineError> {
         let mut enumeration = null_mut();
-        // SAFETY: The session is open; without a template everything is listed.
-        check(function, unsafe { create(self.0, null(), &mut enumeration) })?;
+        // SAFETY: The session is open; the template and what it points to outlive the call.
+        check(function, unsafe { create(self.0, template, &mut enumeration) })?;
         let mut objects = Vec::new();
         let ended = loop {
             const PIECE: u32 = 256;
@@ -129,6 +131,7 @@ impl FilterEngine for WindowsEngine {
     fn sessions(&self) -> Result<Vec<Session>, EngineError> {
         self.all(
             "FwpmSessionEnum0",
+            null(),
             FwpmSessionCreateEnumHandle0,
             FwpmSessionEnum0,
             FwpmSessionDestroyEnumHandle0,
@@ -151,10 +154,41 @@ impl FilterEngine for WindowsEngine {
     fn providers(&self) -> Result<Vec<Provider>, EngineError> {
         self.all(
             "FwpmProviderEnum0",
+            null(),
             FwpmProviderCreateEnumHandle0,
             FwpmProviderEnum0,
             FwpmProviderDestroyEnumHandle0,
             parse::provider,
+        )
+    }
+
+    fn provider_context_add(&self, context: &ProviderContext) -> Result<u64, EngineError> {
+        let function = "FwpmProviderContextAdd3";
+        let arena = Bump::new();
+        let context = compose::provider_context(&arena, context).map_err(|policy| {
+            EngineError::Unreachable(Failure::new(format!("{function}: this program cannot add {policy}")))
+        })?;
+        let mut id = 0;
+        // SAFETY: The session is open; the structure and what it points to outlive the call, and `id` takes the result.
+        check(function, unsafe { FwpmProviderContextAdd3(self.0, &context, null_mut(), &mut id) })?;
+        Ok(id)
+    }
+
+    fn provider_context_delete(&self, key: Uuid) -> Result<(), EngineError> {
+        // SAFETY: The session is open, and the key outlives the call.
+        check("FwpmProviderContextDeleteByKey0", unsafe {
+            FwpmProviderContextDeleteByKey0(self.0, &compose::guid(key))
+        })
+    }
+
+    fn provider_contexts(&self) -> Result<Vec<ProviderContext>, EngineError> {
+        self.all(
+            "FwpmProviderContextEnum3",
+            null(),
+            FwpmProviderContextCreateEnumHandle0,
+            FwpmProviderContextEnum3,
+            FwpmProviderContextDestroyEnumHandle0,
+            parse::provider_context,
         )
     }
 
@@ -173,6 +207,7 @@ impl FilterEngine for WindowsEngine {
     fn sublayers(&self) -> Result<Vec<Sublayer>, EngineError> {
         self.all(
             "FwpmSubLayerEnum0",
+            null(),
             FwpmSubLayerCreateEnumHandle0,
             FwpmSubLayerEnum0,
             FwpmSubLayerDestroyEnumHandle0,
@@ -197,6 +232,7 @@ impl FilterEngine for WindowsEngine {
     fn callouts(&self) -> Result<Vec<Callout>, EngineError> {
         self.all(
             "FwpmCalloutEnum0",
+            null(),
             FwpmCalloutCreateEnumHandle0,
             FwpmCalloutEnum0,
             FwpmCalloutDestroyEnumHandle0,
@@ -220,8 +256,24 @@ impl FilterEngine for WindowsEngine {
     }
 
     fn filters(&self) -> Result<Vec<Filter>, EngineError> {
+        self.filters_of(null())
+    }
+
+    fn filters_matching(&self, template: &FilterTemplate) -> Result<Vec<Filter>, EngineError> {
+        let arena = Bump::new();
+        let template = compose::filter_template(&arena, template)
+            .map_err(|error| EngineError::Refused { function: ENUMERATE_FILTERS, error })?;
+        self.filters_of(&template)
+    }
+}
+
+const ENUMERATE_FILTERS: &str = "FwpmFilterCreateEnumHandle0";
+
+impl WindowsEngine {
+    fn filters_of(&self, template: *const FWPM_FILTER_ENUM_TEMPLATE0) -> Result<Vec<Filter>, EngineError> {
         self.all(
-            "FwpmFilterEnum0",
+            ENUMERATE_FILTERS,
+            template,
             FwpmFilterCreateEnumHandle0,
             FwpmFilterEnum0,
             FwpmFilterDestroyEnumHandle0,

@@ -4,7 +4,7 @@ use fwps::sys::{
     FWPM_SERVICE_RUNNING, FWPM_SERVICE_START_PENDING, FWPM_SERVICE_STATE, FWPM_SERVICE_STOP_PENDING,
     FWPM_SERVICE_STOPPED,
 };
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::{Answer, Call, Engine, FwpError, SessionId};
 use uuid::Uuid;
 
@@ -59,6 +59,8 @@ impl<'a> EngineClient<'a> {
             Call::TransactionAbort => self.transaction_abort(session)?,
             Call::ProviderAdd(provider) => _ = self.provider_add(session, provider)?,
             Call::ProviderDelete(key) => self.provider_delete(session, key)?,
+            Call::ProviderContextAdd(context) => return Ok(Answer::Id(self.provider_context_add(session, context)?)),
+            Call::ProviderContextDelete(key) => self.provider_context_delete(session, key)?,
             Call::SublayerAdd(sublayer) => _ = self.sublayer_add(session, sublayer)?,
             Call::SublayerDelete(key) => self.sublayer_delete(session, key)?,
             Call::CalloutAdd(callout) => return Ok(Answer::Id(self.callout_add(session, callout)?.into())),
@@ -73,15 +75,31 @@ impl<'a> EngineClient<'a> {
                 return self
                     .read(|engine| Answer::Providers(engine.view(Some(session)).providers().cloned().collect()));
             }
-            Call::Sublayers => {
-                return self
-                    .read(|engine| Answer::Sublayers(engine.view(Some(session)).sublayers().cloned().collect()));
+            Call::ProviderContexts(of) => {
+                return self.read(|engine| {
+                    let found = engine.view(Some(session)).provider_contexts_matching(&of);
+                    Answer::ProviderContexts(found.into_iter().cloned().collect())
+                });
             }
-            Call::Callouts => {
-                return self.read(|engine| Answer::Callouts(engine.view(Some(session)).callouts().collect()));
+            Call::Sublayers(of) => {
+                return self.read(|engine| {
+                    let found = engine.view(Some(session)).sublayers_matching(&of);
+                    Answer::Sublayers(found.into_iter().cloned().collect())
+                });
             }
-            Call::Filters => {
+            Call::Callouts(of) => {
+                let found = self.read(|engine| engine.view(Some(session)).callouts_matching(&of))?;
+                return Ok(Answer::Callouts(found?));
+            }
+            Call::Filters(None) => {
                 return self.read(|engine| Answer::Filters(engine.view(Some(session)).filters().cloned().collect()));
+            }
+            Call::Filters(Some(of)) => {
+                let found = self.read(|engine| {
+                    let found = engine.view(Some(session)).filters_matching(&of)?;
+                    Ok::<_, FwpError>(found.into_iter().cloned().collect())
+                })?;
+                return Ok(Answer::Filters(found?));
             }
         }
         Ok(Answer::Done)
@@ -113,6 +131,14 @@ impl<'a> EngineClient<'a> {
 
     pub fn provider_delete(self, session: SessionId, key: Uuid) -> Result<(), EngineError> {
         self.change(Some(session), |engine, _| engine.provider_delete(session, key))
+    }
+
+    pub fn provider_context_add(self, session: SessionId, context: ProviderContext) -> Result<u64, EngineError> {
+        self.change(Some(session), |engine, _| engine.provider_context_add(session, context.clone()))
+    }
+
+    pub fn provider_context_delete(self, session: SessionId, key: Uuid) -> Result<(), EngineError> {
+        self.change(Some(session), |engine, _| engine.provider_context_delete(session, key))
     }
 
     pub fn sublayer_add(self, session: SessionId, sublayer: Sublayer) -> Result<Uuid, EngineError> {

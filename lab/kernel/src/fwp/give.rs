@@ -7,11 +7,13 @@ use std::sync::Mutex;
 use fwps::sys::*;
 use postern_engine::layers::{self, Layer};
 use postern_engine::objects::{
-    Action, Callout, Condition, ConditionValue, DisplayData, Filter, Provider, Session, Sublayer, Weight,
+    Action, Callout, Condition, ConditionValue, ContextContent, DisplayData, Filter, Provider, ProviderContext,
+    Session, Sublayer, Weight,
 };
 use uuid::Uuid;
 
 use super::marshal::guid;
+use super::raw::{FWPM_CLASSIFY_OPTION0, FWPM_CLASSIFY_OPTIONS0, FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT};
 use crate::export;
 use crate::kernel::lock;
 
@@ -34,7 +36,7 @@ impl Arena {
         address
     }
 
-    fn put<T: Copy>(&mut self, value: T) -> *mut T {
+    pub fn put<T: Copy>(&mut self, value: T) -> *mut T {
         self.put_all(&[value])
     }
 
@@ -89,6 +91,35 @@ impl Arena {
         }
     }
 
+    /// The union is NULL for a policy: the lab knows its type only.
+    pub fn provider_context(&mut self, context: &ProviderContext) -> FWPM_PROVIDER_CONTEXT3 {
+        FWPM_PROVIDER_CONTEXT3 {
+            providerContextKey: guid(context.key),
+            displayData: self.display(&context.display),
+            flags: if context.persistent { FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT } else { 0 },
+            providerKey: self.optional_key(context.provider),
+            providerData: self.blob(&context.data),
+            r#type: context.content.context_type() as u32,
+            dataBuffer: match &context.content {
+                ContextContent::General(buffer) => {
+                    let buffer = self.blob(buffer);
+                    self.put(buffer)
+                }
+                ContextContent::ClassifyOptions(options) => {
+                    let options: Vec<_> = options
+                        .iter()
+                        .map(|of| FWPM_CLASSIFY_OPTION0 { r#type: of.option, value: self.single_value(&of.value) })
+                        .collect();
+                    let options =
+                        FWPM_CLASSIFY_OPTIONS0 { numOptions: options.len() as u32, options: self.put_all(&options) };
+                    self.put(options).cast()
+                }
+                ContextContent::Policy { .. } => core::ptr::null_mut(),
+            },
+            providerContextId: context.id,
+        }
+    }
+
     pub fn sublayer(&mut self, sublayer: &Sublayer) -> FWPM_SUBLAYER0 {
         FWPM_SUBLAYER0 {
             subLayerKey: guid(sublayer.key),
@@ -140,7 +171,10 @@ impl Arena {
             numFilterConditions: conditions.len() as u32,
             filterCondition: if conditions.is_empty() { core::ptr::null_mut() } else { self.put_all(&conditions) },
             action: action(filter.action),
-            Anonymous: FWPM_FILTER0_0 { rawContext: filter.raw_context },
+            Anonymous: match filter.provider_context {
+                Some(key) => FWPM_FILTER0_0 { providerContextKey: guid(key) },
+                None => FWPM_FILTER0_0 { rawContext: filter.raw_context },
+            },
             reserved: core::ptr::null_mut(),
             filterId: filter.id,
             effectiveWeight: self.uint64(filter.effective_weight),
@@ -271,20 +305,9 @@ impl Arena {
 pub(crate) const EMPTY: FWP_VALUE0 =
     FWP_VALUE0 { r#type: FWP_EMPTY, Anonymous: FWP_VALUE0_0 { uint64: core::ptr::null_mut() } };
 
-/// `FWP_ACTION_TYPE`.
-pub(super) fn action_type(action: Action) -> u32 {
-    match action {
-        Action::Block => FWP_ACTION_BLOCK,
-        Action::Permit => FWP_ACTION_PERMIT,
-        Action::CalloutTerminating(_) => FWP_ACTION_CALLOUT_TERMINATING,
-        Action::CalloutInspection(_) => FWP_ACTION_CALLOUT_INSPECTION,
-        Action::CalloutUnknown(_) => FWP_ACTION_CALLOUT_UNKNOWN,
-    }
-}
-
 fn action(action: Action) -> FWPM_ACTION0 {
     let callout = action.callout().unwrap_or_default();
-    FWPM_ACTION0 { r#type: action_type(action), Anonymous: FWPM_ACTION0_0 { calloutKey: guid(callout) } }
+    FWPM_ACTION0 { r#type: action.action_type(), Anonymous: FWPM_ACTION0_0 { calloutKey: guid(callout) } }
 }
 
 /// What images hold and have not freed, by address.

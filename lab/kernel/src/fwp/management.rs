@@ -6,11 +6,11 @@ use std::sync::Mutex;
 
 use fwps::sys::*;
 use postern_engine::FwpError;
-use postern_engine::layers::{self, Layer};
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::layers;
 use postern_engine::{Engine, SessionId, View};
 
-use super::give::{self, Arena};
+use super::enumerate::Enumeration;
+use super::give::Arena;
 use super::{Owner, State, failure, marshal, notify::Notifier, owner};
 use crate::export::{self, Export, exports};
 use crate::inject::{Meaning, fault};
@@ -31,80 +31,52 @@ pub(crate) const EXPORTS: &[Export] = exports![
     FwpmProviderAdd0,
     FwpmProviderDeleteByKey0,
     FwpmProviderGetByKey0,
-    FwpmProviderCreateEnumHandle0,
-    FwpmProviderEnum0,
-    FwpmProviderDestroyEnumHandle0,
     FwpmSubLayerAdd0,
     FwpmSubLayerDeleteByKey0,
     FwpmSubLayerGetByKey0,
-    FwpmSubLayerCreateEnumHandle0,
-    FwpmSubLayerEnum0,
-    FwpmSubLayerDestroyEnumHandle0,
     FwpmCalloutAdd0,
     FwpmCalloutDeleteById0,
     FwpmCalloutDeleteByKey0,
     FwpmCalloutGetById0,
     FwpmCalloutGetByKey0,
-    FwpmCalloutCreateEnumHandle0,
-    FwpmCalloutEnum0,
-    FwpmCalloutDestroyEnumHandle0,
     FwpmFilterAdd0,
     FwpmFilterDeleteById0,
     FwpmFilterDeleteByKey0,
     FwpmFilterGetById0,
     FwpmFilterGetByKey0,
-    FwpmFilterCreateEnumHandle0,
-    FwpmFilterEnum0,
-    FwpmFilterDestroyEnumHandle0,
     FwpmLayerGetById0,
     FwpmLayerGetByKey0,
-    FwpmLayerCreateEnumHandle0,
-    FwpmLayerEnum0,
-    FwpmLayerDestroyEnumHandle0,
-    FwpmSessionCreateEnumHandle0,
-    FwpmSessionEnum0,
-    FwpmSessionDestroyEnumHandle0,
 ];
 
 /// Handles that images hold, by value.
 #[derive(Default)]
-pub(crate) struct Handles(Mutex<BTreeMap<u64, Handle>>);
+pub(crate) struct Handles(pub(super) Mutex<BTreeMap<u64, Handle>>);
 
-struct Handle {
-    kind: HandleKind,
+pub(super) struct Handle {
+    pub kind: HandleKind,
     owner: Owner,
 }
 
-enum HandleKind {
+pub(super) enum HandleKind {
     Session(SessionId, String),
     Enumeration(Enumeration),
 }
 
-/// What an enumeration goes through: the objects as they were when it began.
-enum Enumeration {
-    Providers(std::vec::IntoIter<Provider>),
-    Sublayers(std::vec::IntoIter<Sublayer>),
-    Callouts(std::vec::IntoIter<Callout>),
-    Filters(std::vec::IntoIter<Filter>),
-    Layers(std::vec::IntoIter<&'static Layer>),
-    Sessions(std::vec::IntoIter<Session>),
-}
-
 impl Handles {
-    fn add(&self, kind: HandleKind) -> u64 {
+    pub(super) fn add(&self, kind: HandleKind) -> u64 {
         let handle = next_number() << 4;
         lock(&self.0).insert(handle, Handle { kind, owner: owner() });
         handle
     }
 
-    fn session(&self, handle: u64) -> Result<SessionId, NTSTATUS> {
+    pub(super) fn session(&self, handle: u64) -> Result<SessionId, NTSTATUS> {
         match lock(&self.0).get(&handle) {
             Some(Handle { kind: HandleKind::Session(id, _), .. }) => Ok(*id),
             _ => Err(bad_handle(handle, "an engine handle", "FwpmEngineOpen0")),
         }
     }
 
-    pub fn left_behind(&self, image: u64) -> Vec<String> {
+    pub(super) fn left_behind(&self, image: u64) -> Vec<String> {
         lock(&self.0)
             .values()
             .filter(|handle| handle.owner.image == image)
@@ -119,7 +91,7 @@ impl Handles {
 }
 
 #[cold]
-fn bad_handle(handle: u64, what: &str, from: &str) -> NTSTATUS {
+pub(super) fn bad_handle(handle: u64, what: &str, from: &str) -> NTSTATUS {
     report::violation(Finding {
         kind: Kind::Contract,
         what: format!("{} was given {handle:#x}, which is not {what}", export::current_name()),
@@ -129,7 +101,7 @@ fn bad_handle(handle: u64, what: &str, from: &str) -> NTSTATUS {
 }
 
 /// What every management function does first, and how it answers.
-fn run(engine_handle: u64, body: impl FnOnce(&State) -> Result<(), NTSTATUS>) -> NTSTATUS {
+pub(super) fn run(engine_handle: u64, body: impl FnOnce(&State) -> Result<(), NTSTATUS>) -> NTSTATUS {
     if !require_irql(PASSIVE_LEVEL) {
         return STATUS_NOT_SUPPORTED;
     }
@@ -152,7 +124,7 @@ fn run(engine_handle: u64, body: impl FnOnce(&State) -> Result<(), NTSTATUS>) ->
 }
 
 /// A change made in a session.
-fn change<T>(
+pub(super) fn change<T>(
     state: &State,
     engine_handle: u64,
     mut change: impl FnMut(&mut Engine, SessionId, &mut Notifier<'_>) -> Result<T, FwpError>,
@@ -343,7 +315,7 @@ extern "win64" fn FwpmFilterDeleteByKey0(engine_handle: u64, key: Ptr<GUID>) -> 
 }
 
 /// A `Get` function: finds an object and hands it out.
-fn get<T, U: Copy>(
+pub(super) fn get<T, U: Copy>(
     engine_handle: u64,
     out: Ptr<*mut U>,
     find: impl FnOnce(View<'_>) -> Result<T, FwpError>,
@@ -422,169 +394,3 @@ extern "win64" fn FwpmLayerGetByKey0(engine_handle: u64, key: Ptr<GUID>, layer: 
     let find = |_: View<'_>| layers::by_key(&marshal::required_key(key)?).ok_or(FwpError::LayerNotFound);
     get(engine_handle, layer, find, |arena, layer| arena.layer(layer))
 }
-
-/// A `CreateEnumHandle` function.
-fn begin(
-    engine_handle: u64,
-    enum_handle: Ptr<u64>,
-    collect: impl FnOnce(&Engine, SessionId) -> Result<Enumeration, FwpError>,
-) -> NTSTATUS {
-    run(engine_handle, |state| {
-        if enum_handle.is_null() {
-            return Err(failure(FwpError::NullPointer));
-        }
-        let session = state.handles.session(engine_handle)?;
-        let found = state.read(|engine| collect(engine, session)).and_then(|result| result).map_err(failure)?;
-        enum_handle.write(state.handles.add(HandleKind::Enumeration(found)));
-        Ok(())
-    })
-}
-
-/// An `Enum` function: `take` picks its kind of enumeration.
-fn next<T, U: Copy>(
-    engine_handle: u64,
-    enum_handle: u64,
-    requested: u32,
-    entries: Ptr<*mut *mut U>,
-    returned: Ptr<u32>,
-    take: impl FnOnce(&mut Enumeration) -> Option<&mut std::vec::IntoIter<T>>,
-    make: impl Fn(&mut Arena, &T) -> U,
-) -> NTSTATUS {
-    run(engine_handle, |state| {
-        if entries.is_null() || returned.is_null() {
-            return Err(failure(FwpError::NullPointer));
-        }
-        state.handles.session(engine_handle)?;
-        let items: Option<Vec<T>> = match lock(&state.handles.0).get_mut(&enum_handle).map(|handle| &mut handle.kind) {
-            Some(HandleKind::Enumeration(found)) => take(found).map(|found| found.take(requested as usize).collect()),
-            _ => None,
-        };
-        let items = items.ok_or_else(|| bad_handle(enum_handle, "an enumeration of this kind", "CreateEnumHandle0"))?;
-        returned.write(items.len() as u32);
-        entries.write(state.given.give_all(&items, make));
-        Ok(())
-    })
-}
-
-/// A `DestroyEnumHandle` function.
-fn end(engine_handle: u64, enum_handle: u64) -> NTSTATUS {
-    run(engine_handle, |state| {
-        state.handles.session(engine_handle)?;
-        let mut handles = lock(&state.handles.0);
-        match handles.get(&enum_handle) {
-            Some(Handle { kind: HandleKind::Enumeration(_), .. }) => {
-                handles.remove(&enum_handle);
-                Ok(())
-            }
-            _ => {
-                drop(handles);
-                Err(bad_handle(enum_handle, "an enumeration", "CreateEnumHandle0"))
-            }
-        }
-    })
-}
-
-/// The three functions of one kind of enumeration.
-macro_rules! enumeration {
-    ($create:ident($template:ty, $collect:expr), $next:ident($raw:ty, $kind:ident of $item:ty, $make:expr), $destroy:ident) => {
-        extern "win64" fn $create(engine_handle: u64, template: Ptr<$template>, enum_handle: Ptr<u64>) -> NTSTATUS {
-            begin(engine_handle, enum_handle, |engine, session| {
-                let collect: fn(&Engine, SessionId, Option<$template>) -> Result<_, FwpError> = $collect;
-                let found: Vec<_> = collect(engine, session, template.non_null().map(Ptr::read))?;
-                Ok(Enumeration::$kind(found.into_iter()))
-            })
-        }
-
-        extern "win64" fn $next(
-            engine_handle: u64,
-            enum_handle: u64,
-            requested: u32,
-            entries: Ptr<*mut *mut $raw>,
-            returned: Ptr<u32>,
-        ) -> NTSTATUS {
-            fn take(found: &mut Enumeration) -> Option<&mut std::vec::IntoIter<$item>> {
-                match found {
-                    Enumeration::$kind(found) => Some(found),
-                    _ => None,
-                }
-            }
-            next(engine_handle, enum_handle, requested, entries, returned, take, $make)
-        }
-
-        extern "win64" fn $destroy(engine_handle: u64, enum_handle: u64) -> NTSTATUS {
-            end(engine_handle, enum_handle)
-        }
-    };
-}
-
-fn optional(key: *mut GUID) -> Option<uuid::Uuid> {
-    Ptr::new(key).non_null().map(|key| marshal::key(key.read_unaligned()))
-}
-
-fn optional_layer(key: GUID) -> Option<uuid::Uuid> {
-    (key != GUID::default()).then(|| marshal::key(key))
-}
-
-enumeration! {
-    FwpmProviderCreateEnumHandle0(FWPM_PROVIDER_ENUM_TEMPLATE0, |engine, session, _| {
-        Ok(engine.view(Some(session)).providers().cloned().collect())
-    }),
-    FwpmProviderEnum0(FWPM_PROVIDER0, Providers of Provider, Arena::provider),
-    FwpmProviderDestroyEnumHandle0
-}
-enumeration! {
-    FwpmSubLayerCreateEnumHandle0(FWPM_SUBLAYER_ENUM_TEMPLATE0, |engine, session, template| {
-        let provider = template.and_then(|template| optional(template.providerKey));
-        let sublayers = engine.view(Some(session)).sublayers();
-        Ok(sublayers.filter(|sublayer| provider.is_none() || sublayer.provider == provider).cloned().collect())
-    }),
-    FwpmSubLayerEnum0(FWPM_SUBLAYER0, Sublayers of Sublayer, Arena::sublayer),
-    FwpmSubLayerDestroyEnumHandle0
-}
-enumeration! {
-    FwpmCalloutCreateEnumHandle0(FWPM_CALLOUT_ENUM_TEMPLATE0, |engine, session, template| {
-        let provider = template.and_then(|template| optional(template.providerKey));
-        let layer = template.and_then(|template| optional_layer(template.layerKey));
-        let callouts = engine.view(Some(session)).callouts();
-        Ok(callouts
-            .filter(|callout| provider.is_none() || callout.provider == provider)
-            .filter(|callout| layer.is_none_or(|layer| callout.layer == layer))
-            .collect())
-    }),
-    FwpmCalloutEnum0(FWPM_CALLOUT0, Callouts of Callout, Arena::callout),
-    FwpmCalloutDestroyEnumHandle0
-}
-enumeration! {
-    FwpmFilterCreateEnumHandle0(FWPM_FILTER_ENUM_TEMPLATE0, |engine, session, template| {
-        let provider = template.and_then(|template| optional(template.providerKey));
-        let layer = template.and_then(|template| optional_layer(template.layerKey));
-        let callout = template.and_then(|template| optional(template.calloutKey));
-        let filters = engine.view(Some(session)).filters();
-        let mut filters: Vec<Filter> = filters
-            .filter(|filter| provider.is_none() || filter.provider == provider)
-            .filter(|filter| layer.is_none_or(|layer| filter.layer == layer))
-            .filter(|filter| callout.is_none() || filter.action.callout() == callout)
-            .filter(|filter| template.is_none_or(|template| give::action_type(filter.action) & template.actionMask != 0))
-            .cloned()
-            .collect();
-        if template.is_some_and(|template| template.flags & FILTER_ENUM_SORTED != 0) {
-            filters.sort_by_key(|filter| core::cmp::Reverse(filter.effective_weight));
-        }
-        Ok(filters)
-    }),
-    FwpmFilterEnum0(FWPM_FILTER0, Filters of Filter, Arena::filter),
-    FwpmFilterDestroyEnumHandle0
-}
-enumeration! {
-    FwpmLayerCreateEnumHandle0(u64, |_, _, _| Ok(layers::all().iter().collect())),
-    FwpmLayerEnum0(FWPM_LAYER0, Layers of &'static Layer, |arena, layer| arena.layer(layer)),
-    FwpmLayerDestroyEnumHandle0
-}
-enumeration! {
-    FwpmSessionCreateEnumHandle0(u64, |engine, _, _| Ok(engine.sessions().map(|(_, session)| session.clone()).collect())),
-    FwpmSessionEnum0(FWPM_SESSION0, Sessions of Session, Arena::session),
-    FwpmSessionDestroyEnumHandle0
-}
-
-/// `FWP_FILTER_ENUM_FLAG_SORTED`.
-const FILTER_ENUM_SORTED: u32 = 2;

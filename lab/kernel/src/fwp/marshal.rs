@@ -5,11 +5,18 @@
 use fwps::sys::*;
 use postern_engine::FwpError;
 use postern_engine::objects::{
-    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Provider, Session,
-    Sublayer, Weight,
+    Action, Callout, ClassifyOption, Condition, ConditionValue, ContextContent, ContextType, DisplayData, Filter,
+    FilterFlags, MatchType, Provider, ProviderContext, Session, Sublayer, Weight,
+};
+use postern_engine::template::{
+    CalloutTemplate, ContextTemplate, EnumFlags, EnumType, FilterTemplate, SublayerTemplate,
 };
 use uuid::Uuid;
 
+use super::raw::{
+    FWPM_CLASSIFY_OPTIONS0, FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0, FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT,
+    FWPM_PROVIDER_CONTEXT_TYPE_MAX,
+};
 use crate::ptr::Ptr;
 
 /// Longest string that is followed without finding its end.
@@ -95,6 +102,33 @@ pub(crate) fn provider(provider: Ptr<FWPM_PROVIDER0>) -> Result<Provider, FwpErr
     })
 }
 
+/// `None` is a policy of IPsec or of network connections, whose structures the lab does not know.
+pub(crate) fn provider_context(context: Ptr<FWPM_PROVIDER_CONTEXT3>) -> Result<Option<ProviderContext>, FwpError> {
+    let context = context.non_null().ok_or(FwpError::NullPointer)?.read();
+    let of = Ptr::new(context.dataBuffer).non_null();
+    let content = match ContextType::from_number(context.r#type)? {
+        ContextType::General => ContextContent::General(blob(of.ok_or(FwpError::NullPointer)?.read())?),
+        ContextType::ClassifyOptions => {
+            let options = of.ok_or(FwpError::NullPointer)?.cast::<FWPM_CLASSIFY_OPTIONS0>().read();
+            let options = (0..options.numOptions as usize).map(|index| {
+                let option = Ptr::new(options.options).non_null().ok_or(FwpError::NullPointer)?.at(index).read();
+                Ok(ClassifyOption { option: option.r#type, value: single_value(option.value)? })
+            });
+            ContextContent::ClassifyOptions(options.collect::<Result<_, FwpError>>()?)
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(ProviderContext {
+        key: key(context.providerContextKey),
+        display: display(context.displayData)?,
+        persistent: only(context.flags, FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT)? != 0,
+        provider: optional_key(context.providerKey),
+        data: blob(context.providerData)?,
+        content,
+        id: 0,
+    }))
+}
+
 pub(crate) fn sublayer(sublayer: Ptr<FWPM_SUBLAYER0>) -> Result<Sublayer, FwpError> {
     let sublayer = sublayer.non_null().ok_or(FwpError::NullPointer)?.read();
     Ok(Sublayer {
@@ -134,16 +168,13 @@ pub(crate) fn filter(filter: Ptr<FWPM_FILTER0>) -> Result<Filter, FwpError> {
     if flags.intersects(FilterFlags::DISABLED | FilterFlags::INDEXED) {
         return Err(FwpError::InvalidFlags);
     }
-    if flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) {
-        // The lab's engine keeps no provider contexts, so there is none that the key could name.
-        return Err(FwpError::ProviderContextNotFound);
-    }
-    let conditions = (0..filter.numFilterConditions as usize)
-        .map(|index| {
-            let condition = Ptr::new(filter.filterCondition).non_null().ok_or(FwpError::NullPointer)?;
-            self::condition(condition.at(index).read())
-        })
-        .collect::<Result<_, _>>()?;
+    let (raw_context, provider_context) = match flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) {
+        // SAFETY: the flag says which member is there.
+        true => (0, Some(key(unsafe { filter.Anonymous.providerContextKey }))),
+        // SAFETY: as above.
+        false => (unsafe { filter.Anonymous.rawContext }, None),
+    };
+    let conditions = conditions(filter.filterCondition, filter.numFilterConditions)?;
     Ok(Filter {
         key: key(filter.filterKey),
         display: display(filter.displayData)?,
@@ -155,10 +186,8 @@ pub(crate) fn filter(filter: Ptr<FWPM_FILTER0>) -> Result<Filter, FwpError> {
         weight: weight(filter.weight)?,
         conditions,
         action: action(filter.action)?,
-        raw_context: {
-            // SAFETY: without HAS_PROVIDER_CONTEXT the union holds the number.
-            unsafe { filter.Anonymous.rawContext }
-        },
+        raw_context,
+        provider_context,
         id: 0,
         effective_weight: 0,
     })
@@ -192,6 +221,11 @@ fn action(action: FWPM_ACTION0) -> Result<Action, FwpError> {
         FWP_ACTION_CALLOUT_UNKNOWN => Ok(Action::CalloutUnknown(callout)),
         _ => Err(FwpError::InvalidActionType),
     }
+}
+
+fn conditions(array: *mut FWPM_FILTER_CONDITION0, count: u32) -> Result<Vec<Condition>, FwpError> {
+    let at = |index| Ptr::new(array).non_null().map(|array| array.at(index).read()).ok_or(FwpError::NullPointer);
+    (0..count as usize).map(|index| condition(at(index)?)).collect()
 }
 
 fn condition(condition: FWPM_FILTER_CONDITION0) -> Result<Condition, FwpError> {
@@ -288,4 +322,50 @@ fn single_value(value: FWP_VALUE0) -> Result<ConditionValue, FwpError> {
 fn sid(sid: Ptr<u8>) -> Result<Vec<u8>, FwpError> {
     let sid = sid.non_null().ok_or(FwpError::NullPointer)?;
     Ok(sid.to_vec(8 + 4 * usize::from(sid.at(1).read())))
+}
+
+/// NULL is no template: every filter.
+pub(crate) fn filter_template(template: Ptr<FWPM_FILTER_ENUM_TEMPLATE0>) -> Result<Option<FilterTemplate>, FwpError> {
+    let Some(template) = template.non_null().map(Ptr::read) else { return Ok(None) };
+    let context = Ptr::new(template.providerContextTemplate).cast::<FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0>();
+    Ok(Some(FilterTemplate {
+        provider: optional_key(template.providerKey),
+        layer: key(template.layerKey),
+        enum_type: EnumType::from_number(template.enumType)?,
+        flags: EnumFlags::from_bits_retain(template.flags),
+        provider_context: context.non_null().map(context_of_template).transpose()?,
+        conditions: conditions(template.filterCondition, template.numFilterConditions)?,
+        action_mask: template.actionMask,
+        callout: optional_key(template.calloutKey),
+    }))
+}
+
+pub(crate) fn callout_template(template: Ptr<FWPM_CALLOUT_ENUM_TEMPLATE0>) -> Result<CalloutTemplate, FwpError> {
+    let template = template.non_null().map(Ptr::read);
+    Ok(template.map_or_else(CalloutTemplate::default, |template| CalloutTemplate {
+        provider: optional_key(template.providerKey),
+        layer: (template.layerKey != GUID::default()).then(|| key(template.layerKey)),
+    }))
+}
+
+pub(crate) fn context_template(
+    template: Ptr<FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0>,
+) -> Result<ContextTemplate, FwpError> {
+    template.non_null().map_or_else(|| Ok(ContextTemplate::default()), context_of_template)
+}
+
+fn context_of_template(template: Ptr<FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0>) -> Result<ContextTemplate, FwpError> {
+    let template = template.read();
+    Ok(ContextTemplate {
+        provider: optional_key(template.providerKey),
+        context_type: match template.providerContextType {
+            FWPM_PROVIDER_CONTEXT_TYPE_MAX => None,
+            number => Some(ContextType::from_number(number)?),
+        },
+    })
+}
+
+pub(crate) fn sublayer_template(template: Ptr<FWPM_SUBLAYER_ENUM_TEMPLATE0>) -> Result<SublayerTemplate, FwpError> {
+    let template = template.non_null().map(Ptr::read);
+    Ok(SublayerTemplate { provider: template.and_then(|template| optional_key(template.providerKey)) })
 }

@@ -1,7 +1,7 @@
 //! `fwpkclnt.sys`: the filter engine's kernel side, over the model in `postern_engine`.
 //!
 //! - [`marshal`] and [`give`]: structures of the management API to engine objects, and back;
-//! - [`management`]: `Fwpm*`; [`bfe`]: the state of the base filtering engine;
+//! - [`management`], [`contexts`], [`enumerate`]: `Fwpm*`; [`bfe`]: the state of the base filtering engine;
 //! - [`callouts`], [`notify`], [`flows`]: what callouts are promised;
 //! - [`runtime`], [`pending`], [`classify_handle`], [`injection`], [`stream`]: `Fwps*`;
 //! - [`view`], [`classify`]: what traffic meets;
@@ -30,6 +30,12 @@ mod callouts;
 pub(crate) mod classify;
 pub(crate) mod classify_handle;
 mod client;
+mod contexts;
+#[cfg(test)]
+mod contexts_tests;
+mod enumerate;
+#[cfg(test)]
+mod enumerate_tests;
 mod flows;
 mod give;
 pub(crate) mod injection;
@@ -39,6 +45,7 @@ mod management;
 mod marshal;
 mod notify;
 pub(crate) mod pending;
+mod raw;
 mod runtime;
 #[cfg(test)]
 pub(crate) mod stand_in;
@@ -57,6 +64,8 @@ use notify::Notifier;
 
 pub(crate) const EXPORTS: &[&[Export]] = &[
     management::EXPORTS,
+    contexts::EXPORTS,
+    enumerate::EXPORTS,
     bfe::EXPORTS,
     runtime::EXPORTS,
     injection::EXPORTS,

@@ -36,7 +36,7 @@ fn add_terminating_filter(lab: &Lab) {
     filter(lab, session, layers::key::OUTBOUND_TRANSPORT_V4, Action::CalloutTerminating(key));
 }
 
-fn datagram() -> Packet<'static> {
+pub(super) fn datagram() -> Packet<'static> {
     let local: SocketAddr = "10.0.0.1:1".parse().unwrap();
     let remote: SocketAddr = "10.0.0.2:2".parse().unwrap();
     Packet {
@@ -348,7 +348,7 @@ fn managing_the_engine_from_notify_is_reported_and_not_a_deadlock() {
 }
 
 /// Opens a kernel session and returns its handle.
-fn open_engine() -> u64 {
+pub(super) fn open_engine() -> u64 {
     let mut handle = 0u64;
     let none = core::ptr::null::<u16>();
     let status = import!("fwpkclnt.sys", FwpmEngineOpen0(none, RPC_C_AUTHN_DEFAULT, none, none, &raw mut handle));
@@ -360,7 +360,7 @@ fn uuid(key: GUID) -> Uuid {
     Uuid::from_u128(key.to_u128())
 }
 
-fn wide(text: &str) -> Vec<u16> {
+pub(super) fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
 
@@ -466,6 +466,7 @@ fn a_filter_goes_through_the_management_functions_and_comes_back_the_same() {
             ],
             action: Action::Permit,
             raw_context: 42,
+            provider_context: None,
             id: 0,
             effective_weight: 0,
         };

@@ -40,6 +40,7 @@ impl CalloutFilter {
                 conditionValue: memory.condition_value(&condition.value),
             })
             .collect();
+        let provider_context = filter.provider_context.as_ref().map(|context| memory.provider_context(context));
         let raw = FWPS_FILTER3 {
             filterId: filter.id,
             weight: memory.uint64(filter.weight),
@@ -49,7 +50,7 @@ impl CalloutFilter {
             filterCondition: if conditions.is_empty() { core::ptr::null_mut() } else { memory.put_all(&conditions) },
             action: FWPS_ACTION0 { r#type: filter.action.action_type, calloutId: filter.action.callout_id },
             context: filter.context,
-            providerContext: core::ptr::null_mut(),
+            providerContext: provider_context.map_or(core::ptr::null_mut(), |context| memory.put(context)),
         };
         CalloutFilter { raw, _memory: memory, deleted: AtomicBool::new(false) }
     }

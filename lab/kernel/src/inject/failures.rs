@@ -107,6 +107,7 @@ statuses! {
     STATUS_FWP_FILTER_NOT_FOUND = 0xC022_0003;
     STATUS_FWP_LAYER_NOT_FOUND = 0xC022_0004;
     STATUS_FWP_PROVIDER_NOT_FOUND = 0xC022_0005;
+    STATUS_FWP_PROVIDER_CONTEXT_NOT_FOUND = 0xC022_0006;
     STATUS_FWP_SUBLAYER_NOT_FOUND = 0xC022_0007;
     STATUS_FWP_ALREADY_EXISTS = 0xC022_0009;
     STATUS_FWP_IN_USE = 0xC022_000A;
@@ -219,7 +220,29 @@ const GROUPS: &[Group] = &[
         &["FwpmCalloutDeleteById0", "FwpmCalloutDeleteByKey0"],
         &[STATUS_FWP_IN_USE, STATUS_FWP_CALLOUT_NOT_FOUND.done(), SESSION_ABORTED],
     ),
+    // "FwpmProviderContextAdd3 function" and its elders, "FwpmProviderContextDeleteByKey0 function" (fwpmu.h).
+    engine(
+        &["FwpmProviderContextAdd0", "FwpmProviderContextAdd1", "FwpmProviderContextAdd2", "FwpmProviderContextAdd3"],
+        &[STATUS_FWP_ALREADY_EXISTS, STATUS_FWP_PROVIDER_NOT_FOUND.lie(), SESSION_ABORTED],
+    ),
+    engine(
+        &["FwpmProviderContextDeleteById0", "FwpmProviderContextDeleteByKey0"],
+        &[STATUS_FWP_IN_USE, STATUS_FWP_PROVIDER_CONTEXT_NOT_FOUND.done(), SESSION_ABORTED],
+    ),
     // The Get functions (fwpmu.h).
+    engine(
+        &[
+            "FwpmProviderContextGetById0",
+            "FwpmProviderContextGetById1",
+            "FwpmProviderContextGetById2",
+            "FwpmProviderContextGetById3",
+            "FwpmProviderContextGetByKey0",
+            "FwpmProviderContextGetByKey1",
+            "FwpmProviderContextGetByKey2",
+            "FwpmProviderContextGetByKey3",
+        ],
+        &[STATUS_FWP_PROVIDER_CONTEXT_NOT_FOUND, SESSION_ABORTED],
+    ),
     engine(&["FwpmProviderGetByKey0"], &[STATUS_FWP_PROVIDER_NOT_FOUND, SESSION_ABORTED]),
     engine(&["FwpmSubLayerGetByKey0"], &[STATUS_FWP_SUBLAYER_NOT_FOUND, SESSION_ABORTED]),
     engine(&["FwpmCalloutGetByKey0", "FwpmCalloutGetById0"], &[STATUS_FWP_CALLOUT_NOT_FOUND, SESSION_ABORTED]),
@@ -230,6 +253,11 @@ const GROUPS: &[Group] = &[
         &[
             "FwpmProviderCreateEnumHandle0",
             "FwpmProviderEnum0",
+            "FwpmProviderContextCreateEnumHandle0",
+            "FwpmProviderContextEnum0",
+            "FwpmProviderContextEnum1",
+            "FwpmProviderContextEnum2",
+            "FwpmProviderContextEnum3",
             "FwpmSubLayerCreateEnumHandle0",
             "FwpmSubLayerEnum0",
             "FwpmCalloutCreateEnumHandle0",
@@ -246,6 +274,7 @@ const GROUPS: &[Group] = &[
     engine(
         &[
             "FwpmProviderDestroyEnumHandle0",
+            "FwpmProviderContextDestroyEnumHandle0",
             "FwpmSubLayerDestroyEnumHandle0",
             "FwpmCalloutDestroyEnumHandle0",
             "FwpmFilterDestroyEnumHandle0",

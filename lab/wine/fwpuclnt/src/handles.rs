@@ -6,7 +6,7 @@ use std::os::windows::io::AsRawHandle;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use postern_engine::objects::{Callout, Filter, Provider, Session, Sublayer};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::{SessionId, layers::Layer};
 use postern_wine_protocol::{ASK, Answer, Call, LONGEST_ANSWER, PATH, Request};
 use serde::de::DeserializeOwned;
@@ -30,6 +30,7 @@ enum Handle {
 /// The objects that are still to be returned.
 pub enum Enumeration {
     Providers(std::vec::IntoIter<Provider>),
+    ProviderContexts(std::vec::IntoIter<ProviderContext>),
     Sublayers(std::vec::IntoIter<Sublayer>),
     Callouts(std::vec::IntoIter<Callout>),
     Filters(std::vec::IntoIter<Filter>),

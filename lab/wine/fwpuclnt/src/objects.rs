@@ -2,11 +2,14 @@
 
 use core::ffi::c_void;
 
-use fwps::sys::{FWPM_CALLOUT0, FWPM_FILTER0, FWPM_LAYER0, FWPM_PROVIDER0, FWPM_SUBLAYER0, GUID};
-use postern_engine::objects::{Callout, Filter, Provider, Sublayer};
+use fwps::sys::{
+    FWPM_CALLOUT0, FWPM_FILTER0, FWPM_LAYER0, FWPM_PROVIDER_CONTEXT3, FWPM_PROVIDER0, FWPM_SUBLAYER0, GUID,
+};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Sublayer};
 use postern_engine::{FwpError, layers};
 use postern_wine_protocol::Call;
 use serde::de::DeserializeOwned;
+use windows_sys::Win32::Foundation::ERROR_NOT_SUPPORTED;
 
 use crate::error::{Error, code};
 use crate::fwp::give::Arena;
@@ -59,6 +62,66 @@ extern "system" fn FwpmProviderGetByKey0(
     get(engine_handle, Call::Providers, provider, FwpError::ProviderNotFound, is_it, Arena::provider)
 }
 
+/// The versions differ in IPsec policies only, which the lab does not know.
+macro_rules! provider_contexts {
+    ($($add:ident $by_id:ident $by_key:ident),+) => { $(
+        #[unsafe(no_mangle)]
+        extern "system" fn $add(
+            engine_handle: u64,
+            context: Ptr<FWPM_PROVIDER_CONTEXT3>,
+            _sd: Ptr<c_void>,
+            id: Ptr<u64>,
+        ) -> u32 {
+            code((|| {
+                let context = marshal::provider_context(context)?.ok_or(Error(ERROR_NOT_SUPPORTED))?;
+                id.write_optional(call(engine_handle, Ok(Call::ProviderContextAdd(context)))?);
+                Ok(())
+            })())
+        }
+
+        #[unsafe(no_mangle)]
+        extern "system" fn $by_id(engine_handle: u64, id: u64, context: Ptr<*mut FWPM_PROVIDER_CONTEXT3>) -> u32 {
+            let is_it = |found: &ProviderContext| found.id == id;
+            let missing = FwpError::ProviderContextNotFound;
+            get(engine_handle, Call::ProviderContexts(Default::default()), context, missing, is_it, Arena::provider_context)
+        }
+
+        #[unsafe(no_mangle)]
+        extern "system" fn $by_key(
+            engine_handle: u64,
+            key: Ptr<GUID>,
+            context: Ptr<*mut FWPM_PROVIDER_CONTEXT3>,
+        ) -> u32 {
+            let Ok(key) = marshal::required_key(key) else { return FwpError::NullPointer.win32() };
+            let is_it = |found: &ProviderContext| found.key == key;
+            let missing = FwpError::ProviderContextNotFound;
+            get(engine_handle, Call::ProviderContexts(Default::default()), context, missing, is_it, Arena::provider_context)
+        }
+    )+ };
+}
+
+provider_contexts! {
+    FwpmProviderContextAdd0 FwpmProviderContextGetById0 FwpmProviderContextGetByKey0,
+    FwpmProviderContextAdd1 FwpmProviderContextGetById1 FwpmProviderContextGetByKey1,
+    FwpmProviderContextAdd2 FwpmProviderContextGetById2 FwpmProviderContextGetByKey2,
+    FwpmProviderContextAdd3 FwpmProviderContextGetById3 FwpmProviderContextGetByKey3
+}
+
+#[unsafe(no_mangle)]
+extern "system" fn FwpmProviderContextDeleteById0(engine_handle: u64, id: u64) -> u32 {
+    code((|| {
+        let client = handles::client(engine_handle)?;
+        let all: Vec<ProviderContext> = client.call(Call::ProviderContexts(Default::default()))?;
+        let found = all.iter().find(|context| context.id == id).ok_or(FwpError::ProviderContextNotFound)?;
+        client.call(Call::ProviderContextDelete(found.key))
+    })())
+}
+
+#[unsafe(no_mangle)]
+extern "system" fn FwpmProviderContextDeleteByKey0(engine_handle: u64, key: Ptr<GUID>) -> u32 {
+    code(call(engine_handle, marshal::required_key(key).map(Call::ProviderContextDelete)))
+}
+
 #[unsafe(no_mangle)]
 extern "system" fn FwpmSubLayerAdd0(engine_handle: u64, sublayer: Ptr<FWPM_SUBLAYER0>, _sd: Ptr<c_void>) -> u32 {
     code(call(engine_handle, marshal::sublayer(sublayer).map(Call::SublayerAdd)))
@@ -77,7 +140,14 @@ extern "system" fn FwpmSubLayerGetByKey0(
 ) -> u32 {
     let Ok(key) = marshal::required_key(key) else { return FwpError::NullPointer.win32() };
     let is_it = |found: &Sublayer| found.key == key;
-    get(engine_handle, Call::Sublayers, sublayer, FwpError::SublayerNotFound, is_it, Arena::sublayer)
+    get(
+        engine_handle,
+        Call::Sublayers(Default::default()),
+        sublayer,
+        FwpError::SublayerNotFound,
+        is_it,
+        Arena::sublayer,
+    )
 }
 
 #[unsafe(no_mangle)]
@@ -100,7 +170,7 @@ extern "system" fn FwpmCalloutDeleteByKey0(engine_handle: u64, key: Ptr<GUID>) -
 extern "system" fn FwpmCalloutDeleteById0(engine_handle: u64, id: u32) -> u32 {
     code((|| {
         let client = handles::client(engine_handle)?;
-        let all: Vec<Callout> = client.call(Call::Callouts)?;
+        let all: Vec<Callout> = client.call(Call::Callouts(Default::default()))?;
         let found = all.iter().find(|callout| callout.id == id).ok_or(FwpError::CalloutNotFound)?;
         client.call(Call::CalloutDelete(found.key))
     })())
@@ -110,13 +180,13 @@ extern "system" fn FwpmCalloutDeleteById0(engine_handle: u64, id: u32) -> u32 {
 extern "system" fn FwpmCalloutGetByKey0(engine_handle: u64, key: Ptr<GUID>, callout: Ptr<*mut FWPM_CALLOUT0>) -> u32 {
     let Ok(key) = marshal::required_key(key) else { return FwpError::NullPointer.win32() };
     let is_it = |found: &Callout| found.key == key;
-    get(engine_handle, Call::Callouts, callout, FwpError::CalloutNotFound, is_it, Arena::callout)
+    get(engine_handle, Call::Callouts(Default::default()), callout, FwpError::CalloutNotFound, is_it, Arena::callout)
 }
 
 #[unsafe(no_mangle)]
 extern "system" fn FwpmCalloutGetById0(engine_handle: u64, id: u32, callout: Ptr<*mut FWPM_CALLOUT0>) -> u32 {
     let is_it = |found: &Callout| found.id == id;
-    get(engine_handle, Call::Callouts, callout, FwpError::CalloutNotFound, is_it, Arena::callout)
+    get(engine_handle, Call::Callouts(Default::default()), callout, FwpError::CalloutNotFound, is_it, Arena::callout)
 }
 
 #[unsafe(no_mangle)]
@@ -143,14 +213,14 @@ extern "system" fn FwpmFilterDeleteByKey0(engine_handle: u64, key: Ptr<GUID>) ->
 #[unsafe(no_mangle)]
 extern "system" fn FwpmFilterGetById0(engine_handle: u64, id: u64, filter: Ptr<*mut FWPM_FILTER0>) -> u32 {
     let is_it = |found: &Filter| found.id == id;
-    get(engine_handle, Call::Filters, filter, FwpError::FilterNotFound, is_it, Arena::filter)
+    get(engine_handle, Call::Filters(None), filter, FwpError::FilterNotFound, is_it, Arena::filter)
 }
 
 #[unsafe(no_mangle)]
 extern "system" fn FwpmFilterGetByKey0(engine_handle: u64, key: Ptr<GUID>, filter: Ptr<*mut FWPM_FILTER0>) -> u32 {
     let Ok(key) = marshal::required_key(key) else { return FwpError::NullPointer.win32() };
     let is_it = |found: &Filter| found.key == key;
-    get(engine_handle, Call::Filters, filter, FwpError::FilterNotFound, is_it, Arena::filter)
+    get(engine_handle, Call::Filters(None), filter, FwpError::FilterNotFound, is_it, Arena::filter)
 }
 
 /// Layers are built in, so both sides know them.

@@ -5,6 +5,8 @@
 pub mod give;
 #[path = "../../../../kernel/src/fwp/marshal.rs"]
 pub mod marshal;
+#[path = "../../../../kernel/src/fwp/raw.rs"]
+pub mod raw;
 
 /// Who called: in a program, the program.
 struct Owner {
