@@ -9,5 +9,6 @@ pub mod layer;
 pub mod own;
 pub mod ports;
 pub mod protocol;
+pub mod sid;
 pub mod spec;
 pub mod weight;

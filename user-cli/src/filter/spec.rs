@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::address::{Addresses, Version};
 use super::layer::Layers;
-use super::own::{self, Lifetime};
+use super::own;
+pub use super::own::Lifetime;
 use super::ports::Ports;
 use super::protocol::Protocol;
 use super::{app_id, weight};
@@ -396,7 +397,7 @@ fn version_name(version: Version) -> &'static str {
 }
 
 /// The layer does not have the field that an option needs: tells which layers have it.
-fn no_field(option: &str, field: &Uuid, layer: &Layer) -> Failure {
+pub fn no_field(option: &str, field: &Uuid, layer: &Layer) -> Failure {
     let have: Vec<&str> = super::layer::SHORT
         .iter()
         .filter(|(_, name)| {
