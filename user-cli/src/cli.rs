@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use postern_engine::objects::Session;
 use uuid::Uuid;
 
-use crate::commands::{ask, completions, connect, driver, endure, filter, flows, lab, replay, state, watch};
+use crate::commands::{ask, completions, connect, driver, endure, filter, flows, lab, plan, replay, state, watch};
 use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
 use crate::output::{self, Output};
@@ -38,6 +38,10 @@ enum Command {
     /// Adds, removes and lists filters
     #[command(subcommand)]
     Filter(filter::Command),
+    /// Shows what a policy would change
+    Plan(plan::PlanArguments),
+    /// Puts a policy in force
+    Apply(plan::ApplyArguments),
     /// Replays a capture file as traffic
     Replay(replay::Arguments),
     /// Tries one outgoing connection
@@ -66,7 +70,8 @@ Exit codes:
   3  no lab is running
   4  connect and accept: blocked
   5  a driver left something behind, was called late, or broke a contract
-  6  not ended yet: an unload waits for handles, a connection for an answer";
+  6  not ended yet: an unload waits for handles, a connection for an answer
+  7  plan: applying the policy would change something";
 
 /// What every command gets.
 pub struct Context {
@@ -112,6 +117,8 @@ fn run(cli: Cli, output: Output) -> Result<Exit> {
         Command::Lab(command) => lab::run(&context, command),
         Command::Driver(command) => driver::run(&context, command),
         Command::Filter(command) => filter::run(&context, command),
+        Command::Plan(arguments) => plan::plan(&context, arguments),
+        Command::Apply(arguments) => plan::apply(&context, arguments),
         Command::Replay(arguments) => replay::run(&context, arguments),
         Command::Connect(arguments) => connect::connect(&context, arguments),
         Command::Accept(arguments) => connect::accept(&context, arguments),

@@ -25,6 +25,8 @@ pub enum Exit {
     LeftBehind = 5,
     /// Not ended yet: an unload waits for handles, a connection for an answer.
     Waiting = 6,
+    /// `plan`: applying the policy would change something.
+    Differs = 7,
 }
 
 impl From<Exit> for ExitCode {

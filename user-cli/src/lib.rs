@@ -14,6 +14,7 @@ pub mod filter;
 mod fwpm;
 pub mod interrupt;
 pub mod output;
+pub mod policy;
 pub mod replay;
 pub mod state;
 pub mod status;

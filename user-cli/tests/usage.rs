@@ -15,6 +15,8 @@ fn every_command_has_help_with_its_options() {
         (&["driver", "load", "--help"], "Examples:"),
         (&["filter", "add", "--help"], "Examples:"),
         (&["filter", "remove", "--help"], "Examples:"),
+        (&["plan", "--help"], "7: something would change"),
+        (&["apply", "--help"], "in one transaction"),
         (&["replay", "--help"], "Link types:"),
         (&["connect", "--help"], "Exit code 0: permitted, 4: blocked, 6: held"),
         (&["accept", "--help"], "Examples:"),

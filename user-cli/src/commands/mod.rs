@@ -5,6 +5,7 @@ pub mod completions;
 pub mod driver;
 pub mod filter;
 pub mod flows;
+pub mod plan;
 pub mod state;
 pub mod watch;
 

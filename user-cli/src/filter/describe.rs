@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::app_id;
 use super::own::{Lifetime, Owner};
 use super::protocol::Protocol;
+use super::sid;
 use crate::output::hex;
 
 /// A filter as `--json` shows it.
@@ -66,11 +67,7 @@ impl Hold {
 impl View {
     /// The action in one text.
     pub fn action_text(&self) -> String {
-        match &self.hold {
-            Some(hold) => format!("{} {} s, then {}", self.action, hold.seconds, hold.otherwise),
-            None if self.reject => format!("{} with a reset", self.action),
-            None => self.action.clone(),
-        }
+        action_text(&self.action, self.hold.as_ref(), self.reject)
     }
 
     pub fn new(filter: &Filter, providers: &[Provider]) -> View {
@@ -87,7 +84,7 @@ impl View {
             conditions: conditions(&filter.conditions),
             weight: weight(filter.weight),
             effective_weight: format!("{:#x}", filter.effective_weight),
-            sublayer: symbol(&guids::sublayer::NAMES, &filter.sublayer),
+            sublayer: sublayer(&filter.sublayer),
             provider: filter.provider.map(|key| {
                 providers
                     .iter()
@@ -103,13 +100,31 @@ impl View {
     }
 }
 
+fn action_text(action: &str, hold: Option<&Hold>, reject: bool) -> String {
+    match hold {
+        Some(hold) => format!("{action} {} s, then {}", hold.seconds, hold.otherwise),
+        None if reject => format!("{action} with a reset"),
+        None => action.to_owned(),
+    }
+}
+
+/// A filter's action in one text.
+pub fn action_of(filter: &Filter) -> String {
+    action_text(&action(&filter.action), Hold::of(filter).as_ref(), rejects(filter))
+}
+
 /// The layer's name without prefix.
 pub fn layer(key: &Uuid) -> String {
     layers::by_key(key).map_or_else(|| key.braced().to_string(), |layer| layer.name.to_owned())
 }
 
+/// The sublayer's symbol, or its key.
+pub fn sublayer(key: &Uuid) -> String {
+    symbol(&guids::sublayer::NAMES, key)
+}
+
 /// What the filter does, with the role of a callout of ours.
-fn action(action: &Action) -> String {
+pub fn action(action: &Action) -> String {
     let plain = match action {
         Action::Block => "block",
         Action::Permit => "permit",
@@ -197,7 +212,8 @@ fn value(field: &str, of: &ConditionValue) -> String {
         ConditionValue::Uint64(number) => number.to_string(),
         ConditionValue::ByteArray16(bytes) => Ipv6Addr::from(*bytes).to_string(),
         ConditionValue::ByteBlob(blob) => app_id::text(blob).unwrap_or_else(|| hex(blob)),
-        ConditionValue::Sid(bytes) | ConditionValue::SecurityDescriptor(bytes) => hex(bytes),
+        ConditionValue::Sid(bytes) => sid::text(bytes).unwrap_or_else(|| hex(bytes)),
+        ConditionValue::SecurityDescriptor(bytes) => sid::described(bytes).unwrap_or_else(|| hex(bytes)),
         ConditionValue::UnicodeString(text) => text.clone(),
         ConditionValue::ByteArray6(bytes) => bytes.map(|byte| format!("{byte:02x}")).join("-"),
         ConditionValue::V4AddrMask { addr, mask } => {

@@ -10,5 +10,6 @@ pub mod own;
 pub mod ports;
 pub mod protocol;
 pub mod search;
+pub mod sid;
 pub mod spec;
 pub mod weight;

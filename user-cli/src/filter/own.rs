@@ -43,7 +43,7 @@ const PERSISTENT: Owner = Owner {
 };
 
 /// Above `FWPM_SUBLAYER_UNIVERSAL` (0x8000), so that what a user of the CLI decides comes before other programs' defaults.
-const SUBLAYER_WEIGHT: u16 = 0x8400;
+pub const SUBLAYER_WEIGHT: u16 = 0x8400;
 
 impl Owner {
     pub fn new(lifetime: Lifetime) -> Owner {
@@ -106,30 +106,25 @@ impl Owner {
             if let Some(callout) = callout
                 && !have.contains(&Uuid::from_u128(callout.key()))
             {
-                engine.callout_add(&self.callout(*callout))?;
+                engine.callout_add(&self::callout(*callout, self.provider, self.is_persistent()))?;
                 have.push(Uuid::from_u128(callout.key()));
             }
             ids.push(engine.filter_add(filter)?);
         }
         Ok(ids)
     }
+}
 
-    fn callout(&self, callout: postern_protocol::Callout) -> Callout {
-        Callout {
-            key: Uuid::from_u128(callout.key()),
-            display: DisplayData {
-                name: format!("Postern {} at {}", callout.role.name(), callout.layer.name()),
-                description: "A callout of the Postern driver, for filters of the Postern CLI".into(),
-            },
-            persistent: self.is_persistent(),
-            uses_provider_context: false,
-            provider: Some(self.provider),
-            data: Vec::new(),
-            layer: Uuid::from_u128(callout.layer.key()),
-            id: 0,
-            registered: false,
-            registration_flags: 0,
-        }
+/// The object of a callout of the driver's, for filters of a provider.
+pub fn callout(callout: postern_protocol::Callout, provider: Uuid, persistent: bool) -> Callout {
+    Callout {
+        display: DisplayData {
+            name: format!("Postern {} at {}", callout.role.name(), callout.layer.name()),
+            description: "A callout of the Postern driver, for filters of the Postern CLI".into(),
+        },
+        persistent,
+        provider: Some(provider),
+        ..Callout::new(Uuid::from_u128(callout.key()), "", Uuid::from_u128(callout.layer.key()))
     }
 }
 

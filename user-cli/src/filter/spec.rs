@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::address::{Addresses, Version};
 use super::layer::Layers;
-use super::own::{self, Lifetime};
+use super::own;
+pub use super::own::Lifetime;
 use super::ports::Ports;
 use super::protocol::Protocol;
 use super::{app_id, weight};

@@ -1,0 +1,22 @@
+//! Policies: filters as a file says them, compared with those that there are, and put in force in one transaction.
+//!
+//! [`document`] is the file, [`compile`] makes objects of it, [`plan`] compares them with the engine's, [`apply`] makes the engine's so.
+
+pub mod apply;
+pub mod compile;
+pub mod document;
+pub mod plan;
+pub mod problem;
+mod value;
+mod words;
+
+use compile::Policy;
+use document::Document;
+use problem::{Problem, Source};
+
+/// Reads a policy; all that is wrong with it, otherwise.
+pub fn read(source: &Source) -> Result<Policy, Vec<Problem>> {
+    let document: Document = toml::from_str(&source.text)
+        .map_err(|error| vec![Problem::error(error.span().unwrap_or(0..0), error.message())])?;
+    compile::compile(&document)
+}
