@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use uuid::Uuid;
 
+use crate::net_events::{EngineOption, NetEvent, NetEvents};
 use crate::objects::{Callout, Filter, Provider, Session, Sublayer};
 
 /// A call of the `Fwpm*` family, within a session.
@@ -11,7 +12,9 @@ use crate::objects::{Callout, Filter, Provider, Session, Sublayer};
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Call {
     Close,
-    TransactionBegin { read_only: bool },
+    TransactionBegin {
+        read_only: bool,
+    },
     TransactionCommit,
     TransactionAbort,
     Sessions,
@@ -28,6 +31,19 @@ pub enum Call {
     FilterDelete(Uuid),
     FilterDeleteById(u64),
     Filters,
+    EngineOption(EngineOption),
+    EngineSetOption {
+        option: EngineOption,
+        value: u32,
+    },
+    NetEvents,
+    NetEventSubscribe,
+    NetEventUnsubscribe(u64),
+    /// What has come for a subscription. While there is nothing, the engine may take so long to answer.
+    NetEventFetch {
+        subscription: u64,
+        patience_ms: u32,
+    },
 }
 
 impl Call {
@@ -52,6 +68,11 @@ impl Call {
             Call::FilterDelete(_) => "FwpmFilterDeleteByKey0",
             Call::FilterDeleteById(_) => "FwpmFilterDeleteById0",
             Call::Filters => "FwpmFilterEnum0",
+            Call::EngineOption(_) => "FwpmEngineGetOption0",
+            Call::EngineSetOption { .. } => "FwpmEngineSetOption0",
+            Call::NetEvents => "FwpmNetEventEnum3",
+            Call::NetEventSubscribe | Call::NetEventFetch { .. } => "FwpmNetEventSubscribe2",
+            Call::NetEventUnsubscribe(_) => "FwpmNetEventUnsubscribe0",
         }
     }
 }
@@ -63,11 +84,16 @@ impl Call {
 pub enum Answer {
     /// Of calls that return nothing.
     Done,
-    /// Of `CalloutAdd` and `FilterAdd`: the run-time id.
+    /// Of `CalloutAdd` and `FilterAdd`: the run-time id; of `NetEventSubscribe`: the subscription.
     Id(u64),
+    /// Of `EngineOption`.
+    Value(u32),
     Sessions(Vec<Session>),
     Providers(Vec<Provider>),
     Sublayers(Vec<Sublayer>),
     Callouts(Vec<Callout>),
     Filters(Vec<Filter>),
+    NetEvents(Vec<NetEvent>),
+    /// Of `NetEventFetch`.
+    NetEventPortion(NetEvents),
 }
