@@ -107,7 +107,7 @@ impl Bench {
         ensure!(driver.holds.is_empty(), "it still holds {:#?}", driver.holds);
         ensure!(Driver::open().is_err(), "its device can still be opened");
         let session = self.engine.session()?;
-        let filters: Vec<Filter> = self.engine.call(session, Call::Filters)?;
+        let filters: Vec<Filter> = self.engine.call(session, Call::Filters(None))?;
         let provider = Some(Uuid::from_u128(postern_protocol::DRIVER_PROVIDER));
         ensure!(filters.iter().all(|filter| filter.provider != provider), "its filters are still there");
         self.engine.call(session, Call::Close)
