@@ -5,6 +5,7 @@
 #include <winsock2.h>
 #include <windows.h>
 #include <fwpmu.h>
+#include <winioctl.h>
 #include <stdio.h>
 
 static int passed, failed;
@@ -38,7 +39,14 @@ static void check_code(DWORD code, DWORD expected, const char *what, int line) {
 #define ERROR_ALREADY_EXISTS_FWP 0x80320009UL
 #define ERROR_IN_USE_FWP 0x8032000AUL
 #define ERROR_NO_TXN_IN_PROGRESS 0x8032000DUL
+#define ERROR_NET_EVENTS_DISABLED 0x80320013UL
+#define ERROR_INVALID_ENUMERATOR_FWP 0x8032001DUL
 #define ERROR_NULL_DISPLAY_NAME 0x80320023UL
+#define ERROR_TYPE_MISMATCH_FWP 0x80320027UL
+#define ERROR_OUT_OF_BOUNDS 0x80320028UL
+#define ERROR_DYNAMIC_SESSION_IN_PROGRESS 0x8032000BUL
+#define FWPM_NET_EVENT_FLAG_ALL_OF_ALE_V4 0x17f
+#define MS_FWP_DIRECTION_OUT 0x3901
 
 static const GUID LAYER = {0xc38d57d1, 0x05a7, 0x4c33, {0x90, 0x4f, 0x7f, 0xbc, 0xee, 0xe6, 0x0e, 0x82}};
 static const GUID LAYER_V6 = {0x4a72393b, 0x319f, 0x44bc, {0x84, 0xc3, 0xba, 0x54, 0xdc, 0xb3, 0xb6, 0xb4}};
@@ -313,10 +321,136 @@ static void layer(void) {
     FwpmFreeMemory0((void **)&read);
 }
 
+/* Traffic, which only the engine's own device knows how to make: a TCP connection of this program that a filter blocks. */
+static void connect_in_vain(void) {
+    static const char request[] =
+        "{\"Connection\":{\"inbound\":false,\"protocol\":6,\"local\":\"192.168.0.2:50000\",\"remote\":\"192.0.2.7:443\","
+        "\"app\":\"\\\\device\\\\c.exe\"}}";
+    char answer[4096];
+    DWORD length = 0;
+    HANDLE device = CreateFileW(L"\\\\.\\PosternFilterEngine", GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, 0, NULL);
+    CHECK(device != INVALID_HANDLE_VALUE);
+    CHECK(DeviceIoControl(device, CTL_CODE(FILE_DEVICE_NETWORK, 0x801, METHOD_BUFFERED, FILE_ANY_ACCESS), (void *)request,
+                          sizeof request - 1, answer, sizeof answer - 1, &length, NULL));
+    answer[length] = 0;
+    CHECK(strstr(answer, "\"blocked\":true") != NULL);
+    CloseHandle(device);
+}
+
+static void same_drop(const FWPM_NET_EVENT1 *event, UINT64 filter) {
+    static const wchar_t app[] = L"\\device\\c.exe";
+    /* S-1-5-21-1-2-3-1001, the lab's user. */
+    static const UINT8 user[] = {1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0xe9, 3, 0, 0};
+    const FWPM_NET_EVENT_HEADER1 *header = &event->header;
+    const FWPM_NET_EVENT_CLASSIFY_DROP1 *drop = event->classifyDrop;
+    FILETIME now;
+    GetSystemTimeAsFileTime(&now);
+    CHECK(CompareFileTime(&header->timeStamp, &now) <= 0);
+    CHECK(now.dwHighDateTime - header->timeStamp.dwHighDateTime <= 1);
+    CHECK(header->flags == FWPM_NET_EVENT_FLAG_ALL_OF_ALE_V4);
+    CHECK(header->ipVersion == FWP_IP_VERSION_V4);
+    CHECK(header->ipProtocol == 6);
+    CHECK(header->localAddrV4 == 0xc0a80002);
+    CHECK(header->remoteAddrV4 == 0xc0000207);
+    CHECK(header->localPort == 50000);
+    CHECK(header->remotePort == 443);
+    CHECK(header->scopeId == 0);
+    CHECK(header->appId.size == sizeof app && !memcmp(header->appId.data, app, sizeof app));
+    CHECK(header->userId != NULL && !memcmp(header->userId, user, sizeof user));
+    CHECK(event->type == FWPM_NET_EVENT_TYPE_CLASSIFY_DROP);
+    CHECK(drop != NULL && drop->filterId == filter);
+    CHECK(drop->layerId == 48);
+    CHECK(drop->reauthReason == 0);
+    CHECK(drop->originalProfile == 1 && drop->currentProfile == 1);
+    CHECK(drop->msFwpDirection == MS_FWP_DIRECTION_OUT);
+    CHECK(!drop->isLoopback);
+}
+
+struct told {
+    HANDLE arrived;
+    UINT64 filter;
+    int events;
+};
+
+static void CALLBACK on_event(void *context, const FWPM_NET_EVENT1 *event) {
+    struct told *told = context;
+    same_drop(event, told->filter);
+    told->events++;
+    SetEvent(told->arrived);
+}
+
+static void options(void) {
+    FWP_VALUE0 *value = NULL, wrong = {FWP_UINT64, .uint64 = NULL}, keywords = {FWP_UINT32, .uint32 = 0x10}, off = {FWP_UINT32, .uint32 = 0};
+    HANDLE handle;
+    SUCCEEDS(FwpmEngineGetOption0(engine, FWPM_ENGINE_COLLECT_NET_EVENTS, &value));
+    CHECK(value->type == FWP_UINT32 && value->uint32 == 1);
+    FwpmFreeMemory0((void **)&value);
+    RETURNS(ERROR_INVALID_ENUMERATOR_FWP, FwpmEngineGetOption0(engine, (FWPM_ENGINE_OPTION)99, &value));
+    RETURNS(ERROR_TYPE_MISMATCH_FWP, FwpmEngineSetOption0(engine, FWPM_ENGINE_COLLECT_NET_EVENTS, &wrong));
+    RETURNS(ERROR_OUT_OF_BOUNDS, FwpmEngineSetOption0(engine, FWPM_ENGINE_COLLECT_NET_EVENTS, &keywords));
+    SUCCEEDS(FwpmEngineSetOption0(engine, FWPM_ENGINE_NET_EVENT_MATCH_ANY_KEYWORDS, &keywords));
+    SUCCEEDS(FwpmEngineGetOption0(engine, FWPM_ENGINE_NET_EVENT_MATCH_ANY_KEYWORDS, &value));
+    CHECK(value->uint32 == 0x10);
+    FwpmFreeMemory0((void **)&value);
+    SUCCEEDS(FwpmEngineSetOption0(engine, FWPM_ENGINE_NET_EVENT_MATCH_ANY_KEYWORDS, &off));
+    SUCCEEDS(FwpmEngineSetOption0(engine, FWPM_ENGINE_COLLECT_NET_EVENTS, &off));
+    RETURNS(ERROR_NET_EVENTS_DISABLED, FwpmNetEventCreateEnumHandle0(engine, NULL, &handle));
+    off.uint32 = 1;
+    SUCCEEDS(FwpmEngineSetOption0(engine, FWPM_ENGINE_COLLECT_NET_EVENTS, &off));
+}
+
+static void net_events(void) {
+    FWPM_FILTER0 block = {
+        .filterKey = FILTER_KEY,
+        .displayData = {NAME, DESCRIPTION},
+        .layerKey = LAYER,
+        .weight = {FWP_EMPTY},
+        .action = {FWP_ACTION_BLOCK},
+    };
+    FWPM_NET_EVENT_SUBSCRIPTION0 subscription = {0};
+    FWPM_NET_EVENT_ENUM_TEMPLATE0 template = {.startTime = {0, 0x7fffffff}, .endTime = {0xffffffff, 0x7fffffff}};
+    FWPM_NET_EVENT1 **all = NULL;
+    struct told told = {CreateEventW(NULL, FALSE, FALSE, NULL), 0, 0};
+    HANDLE events = NULL, handle;
+    UINT32 count = 99;
+
+    options();
+    SUCCEEDS(FwpmFilterAdd0(engine, &block, NULL, &told.filter));
+    SUCCEEDS(FwpmNetEventUnsubscribe0(engine, NULL));
+    RETURNS(ERROR_INVALID_HANDLE, FwpmNetEventUnsubscribe0(engine, (HANDLE)0x7770));
+    SUCCEEDS(FwpmNetEventSubscribe0(engine, &subscription, on_event, &told, &events));
+    connect_in_vain();
+    CHECK(WaitForSingleObject(told.arrived, 20000) == WAIT_OBJECT_0);
+    SUCCEEDS(FwpmNetEventUnsubscribe0(engine, events));
+    connect_in_vain();
+    /* The callback would come within milliseconds. */
+    CHECK(WaitForSingleObject(told.arrived, 300) == WAIT_TIMEOUT);
+    CHECK(told.events == 1);
+
+    SUCCEEDS(FwpmNetEventCreateEnumHandle0(engine, NULL, &handle));
+    SUCCEEDS(FwpmNetEventEnum1(engine, handle, 1, &all, &count));
+    CHECK(count == 1);
+    same_drop(all[0], told.filter);
+    FwpmFreeMemory0((void **)&all);
+    SUCCEEDS(FwpmNetEventEnum1(engine, handle, 10, &all, &count));
+    CHECK(count == 1);
+    FwpmFreeMemory0((void **)&all);
+    SUCCEEDS(FwpmNetEventDestroyEnumHandle0(engine, handle));
+    /* None is from the future. */
+    SUCCEEDS(FwpmNetEventCreateEnumHandle0(engine, &template, &handle));
+    SUCCEEDS(FwpmNetEventEnum1(engine, handle, 10, &all, &count));
+    CHECK(count == 0);
+    FwpmFreeMemory0((void **)&all);
+    SUCCEEDS(FwpmNetEventDestroyEnumHandle0(engine, handle));
+    SUCCEEDS(FwpmFilterDeleteByKey0(engine, &FILTER_KEY));
+    CloseHandle(told.arrived);
+}
+
 int main(void) {
     FWPM_SESSION0 wanted = {.displayData = {NAME, DESCRIPTION}, .flags = FWPM_SESSION_FLAG_DYNAMIC, .txnWaitTimeoutInMSec = 2500};
     FWPM_PROVIDER0 *left = NULL;
     FWP_BYTE_BLOB *app = NULL;
+    FWP_VALUE0 on = {FWP_UINT32, .uint32 = 1};
     wchar_t program[MAX_PATH];
     UINT64 id;
 
@@ -330,6 +464,7 @@ int main(void) {
 
     session();
     layer();
+    RETURNS(ERROR_DYNAMIC_SESSION_IN_PROGRESS, FwpmEngineSetOption0(engine, FWPM_ENGINE_COLLECT_NET_EVENTS, &on));
 
     RETURNS(ERROR_NO_TXN_IN_PROGRESS, FwpmTransactionCommit0(engine));
     SUCCEEDS(FwpmTransactionBegin0(engine, 0));
@@ -357,6 +492,7 @@ int main(void) {
     RETURNS(ERROR_INVALID_HANDLE, FwpmEngineClose0(engine));
     SUCCEEDS(FwpmEngineOpen0(NULL, RPC_C_AUTHN_DEFAULT, NULL, NULL, &engine));
     RETURNS(ERROR_PROVIDER_NOT_FOUND, FwpmProviderGetByKey0(engine, &PROVIDER_KEY, &left));
+    net_events();
     SUCCEEDS(FwpmEngineClose0(engine));
 
     printf("%d passed, %d failed\n", passed, failed);

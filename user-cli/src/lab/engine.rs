@@ -79,6 +79,10 @@ impl<L: Link> LabEngine<L> {
 fn refused(function: &'static str, error: CallError) -> EngineError {
     match error {
         CallError::Refused(Refusal::Engine(error)) => EngineError::Refused { function, error },
+        CallError::Refused(Refusal::Lab(failure)) => {
+            let message = format!("{function}: {}", failure.message);
+            EngineError::Unreachable(Failure { message, ..failure })
+        }
         other => EngineError::Unreachable(other.into()),
     }
 }

@@ -519,9 +519,11 @@ impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Refusal {
         match error {
             EngineError::Fwp(error) => Refusal::Engine(error),
-            EngineError::BfeNotRunning => Failure::new("the base filtering engine is not running")
-                .help("start it with `postern lab bfe running`")
-                .into(),
+            EngineError::BfeNotRunning => {
+                Failure::new("the base filtering engine is not running (EPT_S_NOT_REGISTERED, 1753)")
+                    .help("start it with `postern lab bfe running`")
+                    .into()
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask test --wine`: the driver images under Wine, whose kernel, loader, registry and service manager are somebody else's.
 
+#[path = "../../../user-cli/src/output/distinct.rs"]
+mod distinct;
 mod installed;
 mod script;
 

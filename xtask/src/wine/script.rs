@@ -3,26 +3,75 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
+use super::distinct::Distinct;
 use super::installed::Wine;
 
-/// What is said by these is compared. Between `driver load` and `driver unload`, whose own lines tell of addresses and times.
-const SCRIPT: [&str; 13] = [
-    r#"filter add --layer connect --action block --protocol udp --remote 131.151.1.146 --name "no file server""#,
-    r#"filter add --layer accept --action callout-block --protocol tcp --local-port 3389 --name "no remote desktop""#,
-    "filter add --layer connect --action callout-hold --hold-for 5 --remote-port 22",
-    "filter add --layer connect --action permit --remote 2001:db8::/32 --remote-port 1-1024 --weight 7",
-    "filter list",
-    "filter list --json",
-    "state --format xml",
-    "filter remove 1",
-    "filter remove 65553",
-    "filter list",
-    "filter add --layer nowhere --action block",
-    "flows",
-    "--json flows",
+/// One thing after the other, between `driver load` and `driver unload`, whose own lines tell of addresses and times.
+enum Step {
+    /// A command, whose lines are compared.
+    Says(&'static str),
+    /// A command that says what a connection brings about, which is made a little later.
+    SaysOf(&'static str, Connection),
+    /// A command whose JSON has other fields here and there.
+    Tells(&'static str),
+    Traffic(Connection),
+    BaseFilteringEngine(&'static str),
+}
+use Step::{BaseFilteringEngine, Says, SaysOf, Tells, Traffic};
+
+/// `connect` or `accept`, protocol, local and remote end.
+struct Connection(&'static str, &'static str, &'static str, &'static str);
+
+/// How long a connection stays open, in seconds.
+const OPEN: u32 = 2;
+
+const SCRIPT: [Step; 34] = [
+    Says(r#"filter add --layer connect --action block --protocol udp --remote 131.151.1.146 --name "no file server""#),
+    Says(
+        r#"filter add --layer accept --action callout-block --protocol tcp --local-port 3389 --name "no remote desktop""#,
+    ),
+    Says("filter add --layer connect --action callout-hold --hold-for 30 --remote-port 22"),
+    Says("filter add --layer connect --action permit --remote 2001:db8::/32 --remote-port 1-1024 --weight 7"),
+    Says("filter add --layer accept --action callout-block --reject --protocol tcp --local-port 3390 --family v4"),
+    Says("filter list"),
+    Says("filter list --json"),
+    Says("state --format xml"),
+    Says("filter remove 1"),
+    Says("filter remove 65553"),
+    Says("filter list"),
+    Says("filter add --layer nowhere --action block"),
+    Says("flows"),
+    Says("--json flows"),
+    Tells("driver status --json"),
+    Tells("--json driver status nobody"),
+    Says("events options"),
+    Says("events options --keywords classify-allow,inbound-mcast"),
+    SaysOf("events --count 1 --for 30s", Connection("connect", "udp", "192.168.0.2:50000", "131.151.1.146:7000")),
+    Traffic(Connection("accept", "tcp", "192.168.0.2:3390", "203.0.113.9:50000")),
+    Traffic(Connection("connect", "tcp", "[fd00::2]:50000", "[2001:db8::1]:443")),
+    Says("events --recent"),
+    Says("events --recent --json"),
+    SaysOf(
+        "watch --verdicts --count 2 --for 30s",
+        Connection("accept", "tcp", "192.168.0.2:3389", "203.0.113.9:50001"),
+    ),
+    SaysOf(
+        "ask --once --answer permit --timeout 30s",
+        Connection("connect", "tcp", "192.168.0.2:50001", "192.0.2.7:22"),
+    ),
+    Says("ask 77 --answer block"),
+    Says("events options --collect off --keywords none"),
+    Says("events"),
+    Says("events options --collect on"),
+    BaseFilteringEngine("stopped"),
+    Says("filter list"),
+    Says("events --recent"),
+    BaseFilteringEngine("running"),
+    Says("filter list"),
 ];
 
 /// How lines begin whose rest is another each time.
@@ -44,11 +93,36 @@ pub fn in_lab(root: &Path, postern: &Path) -> Result<String> {
             .with_context(|| format!("cannot run {}", postern.display()))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
+    let connect = |Connection(kind, protocol, local, remote): &Connection| {
+        run(&format!(
+            "{kind} --protocol {protocol} --local {local} --remote {remote} --timeout {OPEN}s --keep-open {OPEN}s"
+        ))
+    };
+    let step = |step: &Step| -> Result<String> {
+        Ok(match step {
+            Says(line) | Tells(line) => format!("{MARK} {line}\n{}", run(line)?),
+            SaysOf(line, connection) => std::thread::scope(|scope| -> Result<String> {
+                let connected = scope.spawn(|| {
+                    std::thread::sleep(Duration::from_secs(1));
+                    connect(connection)
+                });
+                let said = run(line)?;
+                connected.join().map_err(|_| anyhow!("the connection's thread panicked"))??;
+                Ok(format!("{MARK} {line}\n{said}"))
+            })?,
+            Traffic(connection) => connect(connection).map(|_| String::new())?,
+            BaseFilteringEngine(state) => {
+                run(&format!("lab bfe {state}"))?;
+                std::thread::sleep(Duration::from_secs(1));
+                String::new()
+            }
+        })
+    };
     // One of a run that was ended early.
     run("lab stop")?;
     run("lab start")?;
     run("driver load")?;
-    let said = SCRIPT.iter().map(|line| Ok(format!("{MARK} {line}\n{}", run(line)?))).collect::<Result<String>>();
+    let said = SCRIPT.iter().map(step).collect::<Result<String>>();
     run("driver unload")?;
     run("lab stop")?;
     said
@@ -63,8 +137,23 @@ pub fn under_wine(wine: &Wine, prefix: &Path) -> Result<String> {
          net start fwpkclnt >nul\r\n\
          C:\\postern.exe driver load >nul\r\n",
     );
-    for line in SCRIPT {
-        batch += &format!("echo {MARK} {line}\r\nC:\\postern.exe {line} 2>&1\r\n");
+    // There is no `sleep`; each ping but the first takes a second.
+    let wait = |seconds: u32| format!("ping -n {} 127.0.0.1 >nul\r\n", seconds + 1);
+    let connect = |Connection(kind, protocol, local, remote): &Connection, after: u32| {
+        format!("C:\\scenario.exe {kind} {protocol} {local} {remote} {after} {OPEN}\r\n")
+    };
+    for step in &SCRIPT {
+        batch += &match step {
+            Says(line) | Tells(line) => format!("echo {MARK} {line}\r\nC:\\postern.exe {line} 2>&1\r\n"),
+            SaysOf(line, connection) => {
+                // Programs take longer to start here.
+                let connect = connect(connection, 4);
+                let said = format!("echo {MARK} {line}\r\nC:\\postern.exe {line} 2>&1\r\n");
+                format!("start /b {connect}{said}{}", wait(OPEN + 1))
+            }
+            Traffic(connection) => connect(connection, 0),
+            BaseFilteringEngine(state) => format!("C:\\scenario.exe bfe {state}\r\n{}", wait(1)),
+        };
     }
     batch += "C:\\postern.exe driver unload >nul\r\n";
     let file = prefix.join("drive_c/script.bat");
@@ -75,7 +164,7 @@ pub fn under_wine(wine: &Wine, prefix: &Path) -> Result<String> {
 
 /// Compares line by line.
 pub fn compare(lab: &str, wine: &str) -> Result<usize> {
-    let (lab, wine) = (lines(lab), lines(wine));
+    let (lab, wine) = (lines(lab)?, lines(wine)?);
     let length = lab.len().max(wine.len());
     let different: Vec<String> = (0..length)
         .filter(|line| lab.get(*line) != wine.get(*line))
@@ -90,11 +179,39 @@ pub fn compare(lab: &str, wine: &str) -> Result<usize> {
     Ok(length)
 }
 
-fn lines(said: &str) -> Vec<String> {
-    let kept = |line: &str| {
-        let begins = CHANGING.into_iter().find(|begins| line.trim_start().starts_with(begins));
-        // The program's name is in its usage.
-        begins.map_or_else(|| line.replace("postern.exe", "postern"), |begins| format!("{begins}..."))
-    };
-    said.lines().map(kept).collect()
+fn lines(said: &str) -> Result<Vec<String>> {
+    let mut kept = Vec::new();
+    for part in said.split(MARK) {
+        let (command, said) = part.split_once('\n').unwrap_or((part, ""));
+        kept.push(command.to_owned());
+        if SCRIPT.iter().any(|step| matches!(step, Tells(line) if *line == command.trim())) {
+            // That it is one JSON value, and no object in it has a key twice.
+            let told = serde_json::from_str::<Distinct>(said);
+            told.with_context(|| format!("`postern {}` printed {said}", command.trim()))?;
+        } else {
+            kept.extend(said.lines().map(line));
+        }
+    }
+    Ok(kept)
 }
+
+/// A line without what is another each time.
+fn line(line: &str) -> String {
+    let begins = CHANGING.into_iter().find(|begins| line.trim_start().starts_with(begins));
+    if let Some(begins) = begins {
+        return format!("{begins}...");
+    }
+    if let Some((_, event)) = line.strip_prefix("{\"time\":\"").and_then(|event| event.split_once('"')) {
+        return format!("{{\"time\":...{event}");
+    }
+    // The program's name is in its usage, and the way to start the base filtering engine in its help.
+    let line = line.replace("postern.exe", "postern").replace("sc start BFE", "postern lab bfe running");
+    let time = line.get(..TIME.len()).filter(|time| time.replace(|digit: char| digit.is_ascii_digit(), "0") == TIME);
+    match time {
+        Some(_) => format!("(time){}", &line[TIME.len()..]),
+        None => line,
+    }
+}
+
+/// What an event's time looks like.
+const TIME: &str = "00:00:00.000Z";

@@ -4,33 +4,22 @@ use fwps::sys::*;
 use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::{FwpError, layers};
 use postern_wine_protocol::Call;
+use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::{
+    FWPM_NET_EVENT_ENUM_TEMPLATE0, FWPM_NET_EVENT1, FWPM_NET_EVENT3,
+};
 
 use crate::error::{Error, code};
 use crate::fwp::give::Arena;
 use crate::fwp::marshal;
 use crate::fwp::raw::FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0;
 use crate::handles::{self, Enumeration, GIVEN};
+use crate::net_events;
 use crate::ptr::Ptr;
 
-/// The three functions of one kind of enumeration.
-macro_rules! enumeration {
-    ($create:ident($template:ty, $read:expr, |$client:ident, $wanted:pat_param| $collect:expr), $($next:ident),+ ($raw:ty, $kind:ident, $make:expr), $destroy:ident) => {
+/// The next of an enumeration, in one version of the structures.
+macro_rules! next {
+    ($next:ident($raw:ty, $kind:ident, $make:expr)) => {
         #[unsafe(no_mangle)]
-        extern "system" fn $create(engine_handle: u64, template: Ptr<$template>, enum_handle: Ptr<u64>) -> u32 {
-            code((|| {
-                if enum_handle.is_null() {
-                    return Err(FwpError::NullPointer.into());
-                }
-                let $client = handles::client(engine_handle)?;
-                let $wanted = $read(template)?;
-                let found: Result<Vec<_>, Error> = $collect;
-                let found = found?;
-                enum_handle.write(handles::add_enumeration(Enumeration::$kind(found.into_iter())));
-                Ok(())
-            })())
-        }
-
-        $(#[unsafe(no_mangle)]
         extern "system" fn $next(
             engine_handle: u64,
             enum_handle: u64,
@@ -51,7 +40,29 @@ macro_rules! enumeration {
                 entries.write(GIVEN.give_all(&items, $make));
                 Ok(())
             })())
-        })+
+        }
+    };
+}
+
+/// The three functions of one kind of enumeration.
+macro_rules! enumeration {
+    ($create:ident($template:ty, $read:expr, |$client:ident, $wanted:pat_param| $collect:expr), $($next:ident),+ ($raw:ty, $kind:ident, $make:expr), $destroy:ident) => {
+        #[unsafe(no_mangle)]
+        extern "system" fn $create(engine_handle: u64, template: Ptr<$template>, enum_handle: Ptr<u64>) -> u32 {
+            code((|| {
+                if enum_handle.is_null() {
+                    return Err(FwpError::NullPointer.into());
+                }
+                let $client = handles::client(engine_handle)?;
+                let $wanted = $read(template)?;
+                let found: Result<Vec<_>, Error> = $collect;
+                let found = found?;
+                enum_handle.write(handles::add_enumeration(Enumeration::$kind(found.into_iter())));
+                Ok(())
+            })())
+        }
+
+        $(next!($next($raw, $kind, $make));)+
 
         #[unsafe(no_mangle)]
         extern "system" fn $destroy(engine_handle: u64, enum_handle: u64) -> u32 {
@@ -113,3 +124,11 @@ enumeration! {
     FwpmSessionEnum0 (FWPM_SESSION0, Sessions, Arena::session),
     FwpmSessionDestroyEnumHandle0
 }
+enumeration! {
+    FwpmNetEventCreateEnumHandle0(FWPM_NET_EVENT_ENUM_TEMPLATE0, net_events::template, |client, wanted| {
+        net_events::recent(&client, wanted)
+    }),
+    FwpmNetEventEnum3 (FWPM_NET_EVENT3, NetEvents, net_events::event3),
+    FwpmNetEventDestroyEnumHandle0
+}
+next!(FwpmNetEventEnum1(FWPM_NET_EVENT1, NetEvents, net_events::event1));

@@ -3,11 +3,16 @@
 use postern_engine::FwpError;
 use postern_wine_protocol::Refusal;
 use windows_sys::Win32::Foundation::{ERROR_GEN_FAILURE, ERROR_INVALID_DATA, ERROR_SUCCESS};
-use windows_sys::Win32::System::Rpc::RPC_S_SERVER_UNAVAILABLE;
+use windows_sys::Win32::System::Rpc::EPT_S_NOT_REGISTERED;
 
 /// A Windows error code other than `ERROR_SUCCESS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Error(pub u32);
+
+impl Error {
+    /// The base filtering engine does not run: Windows' has no endpoint then, as many a report of users has it.
+    pub const NO_ENGINE: Error = Error(EPT_S_NOT_REGISTERED as u32);
+}
 
 impl From<FwpError> for Error {
     fn from(error: FwpError) -> Error {
@@ -21,7 +26,7 @@ impl From<Refusal> for Error {
             // A session that the engine does not know, behind a handle that is open, has ended with the base filtering engine.
             Refusal::Engine(FwpError::NotFound) => FwpError::SessionAborted.into(),
             Refusal::Engine(error) => error.into(),
-            Refusal::BfeNotRunning => Error(RPC_S_SERVER_UNAVAILABLE as u32),
+            Refusal::BfeNotRunning => Error::NO_ENGINE,
             Refusal::UnknownSession => FwpError::SessionAborted.into(),
             Refusal::Malformed(_) => Error(ERROR_INVALID_DATA),
         }

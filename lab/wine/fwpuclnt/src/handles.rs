@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::windows::io::AsRawHandle;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
+use postern_engine::net_events::NetEvent;
 use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::{SessionId, layers::Layer};
 use postern_wine_protocol::{ASK, Answer, Call, LONGEST_ANSWER, PATH, Request};
@@ -16,6 +18,7 @@ use windows_sys::Win32::System::IO::DeviceIoControl;
 use crate::error::Error;
 use crate::fwp::give::Given;
 use crate::kernel::lock;
+use crate::net_events::Subscription;
 
 /// What the program holds and has not freed.
 pub static GIVEN: LazyLock<Given> = LazyLock::new(Given::default);
@@ -25,6 +28,8 @@ static HANDLES: Mutex<BTreeMap<u64, Handle>> = Mutex::new(BTreeMap::new());
 enum Handle {
     Client(Arc<Client>),
     Enumeration(Enumeration),
+    /// With the engine handle that it was made with.
+    Subscription(u64, Subscription),
 }
 
 /// The objects that are still to be returned.
@@ -36,6 +41,7 @@ pub enum Enumeration {
     Filters(std::vec::IntoIter<Filter>),
     Layers(std::vec::IntoIter<&'static Layer>),
     Sessions(std::vec::IntoIter<Session>),
+    NetEvents(std::vec::IntoIter<NetEvent>),
 }
 
 /// An open session, with an open file of its own: should the program die, the system closes it, and the session ends.
@@ -46,7 +52,11 @@ pub struct Client {
 
 impl Client {
     pub fn open(session: Session) -> Result<Client, Error> {
-        let device = OpenOptions::new().read(true).write(true).open(PATH)?;
+        let device = OpenOptions::new().read(true).write(true).open(PATH).map_err(|error| match error.kind() {
+            // `fwpkclnt.sys` has not been started.
+            ErrorKind::NotFound => Error::NO_ENGINE,
+            _ => error.into(),
+        })?;
         let session = ask(&device, &Request::Open(session))?;
         Ok(Client { device, session })
     }
@@ -95,6 +105,10 @@ pub fn add_enumeration(enumeration: Enumeration) -> u64 {
     add(Handle::Enumeration(enumeration))
 }
 
+pub fn add_subscription(engine_handle: u64, subscription: Subscription) -> u64 {
+    add(Handle::Subscription(engine_handle, subscription))
+}
+
 /// The session behind an engine handle.
 pub fn client(handle: u64) -> Result<Arc<Client>, Error> {
     match lock(&HANDLES).get(&handle) {
@@ -111,8 +125,28 @@ pub fn take<T>(handle: u64, take: impl FnOnce(&mut Enumeration) -> Option<T>) ->
     }
 }
 
+/// With the session's subscriptions.
 pub fn remove_client(handle: u64) {
     lock(&HANDLES).remove(&handle);
+    let of_client = |_: &u64, known: &mut Handle| matches!(known, Handle::Subscription(of, _) if *of == handle);
+    let ended: Vec<Handle> = lock(&HANDLES).extract_if(.., of_client).map(|(_, subscription)| subscription).collect();
+    for handle in ended {
+        if let Handle::Subscription(_, subscription) = handle {
+            subscription.end();
+        }
+    }
+}
+
+pub fn take_subscription(handle: u64) -> Result<Subscription, Error> {
+    let mut handles = lock(&HANDLES);
+    match handles.remove(&handle) {
+        Some(Handle::Subscription(_, subscription)) => Ok(subscription),
+        Some(other) => {
+            handles.insert(handle, other);
+            Err(Error(ERROR_INVALID_HANDLE))
+        }
+        None => Err(Error(ERROR_INVALID_HANDLE)),
+    }
 }
 
 pub fn remove_enumeration(handle: u64) -> Result<(), Error> {

@@ -12,6 +12,7 @@ mod export;
 mod fwp;
 mod handles;
 mod kernel;
+mod net_events;
 mod objects;
 mod session;
 

@@ -1,5 +1,8 @@
 //! Tables for people, JSON for programs.
 
+#[cfg(debug_assertions)]
+mod distinct;
+
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -26,8 +29,7 @@ impl Output {
 }
 
 pub fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::new(format!("cannot write the result as JSON: {error}")))
+    as_json(serde_json::to_string_pretty(value))
 }
 
 /// Writes to standard output, with a newline at the end. A reader that has gone away (`postern ... | head`) is no failure.
@@ -48,7 +50,15 @@ pub fn write_if_read(text: &str) -> Result<bool> {
 
 /// `value` as JSON in one line, for a command that prints as things happen.
 pub fn json_line(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Failure::new(format!("cannot write the result as JSON: {error}")))
+    as_json(serde_json::to_string(value))
+}
+
+fn as_json(text: serde_json::Result<String>) -> Result<String> {
+    let text = text.map_err(|error| Failure::new(format!("cannot write the result as JSON: {error}")))?;
+    // So every test of a command is one of this.
+    #[cfg(debug_assertions)]
+    serde_json::from_str::<distinct::Distinct>(&text).expect("what is printed is JSON with distinct keys");
+    Ok(text)
 }
 
 /// A table without vertical rules, as wide as the terminal at most.
@@ -188,6 +198,28 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1000), "1,000");
         assert_eq!(count(12_345_678), "12,345,678");
+    }
+
+    #[test]
+    #[should_panic(expected = "stands twice")]
+    fn json_with_a_key_twice_is_a_mistake_of_ours() {
+        #[derive(Serialize)]
+        struct Inner {
+            service: u32,
+        }
+        #[derive(Serialize)]
+        struct Outer {
+            service: u32,
+            #[serde(flatten)]
+            inner: Inner,
+        }
+        let _ = json_line(&[Outer { service: 1, inner: Inner { service: 2 } }]);
+    }
+
+    #[test]
+    fn any_other_json_is_as_it_should_be() {
+        let value = serde_json::json!({ "a": [null, true, -1, 1.5, "text", { "a": {} }], "b": u64::MAX });
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json(&value).unwrap()).unwrap(), value);
     }
 
     #[test]
