@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod filters;
 pub mod guids;
+mod index;
 pub mod layers;
 mod matching;
 mod notify;
@@ -24,6 +25,7 @@ mod runtime;
 mod security;
 mod session;
 mod store;
+mod sublayer;
 mod trace;
 pub mod weight;
 
