@@ -7,7 +7,7 @@ use postern_engine::objects::Session;
 use uuid::Uuid;
 
 use crate::commands::{
-    ask, completions, connect, driver, endure, events, filter, flows, lab, plan, replay, state, watch,
+    ask, changes, completions, connect, driver, endure, events, filter, flows, lab, plan, replay, state, watch,
 };
 use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
@@ -52,6 +52,8 @@ enum Command {
     Accept(connect::Arguments),
     /// Shows the state of the filter engine
     State(state::Arguments),
+    /// Shows what any program adds to the filter engine, and deletes from it
+    Changes(changes::Arguments),
     /// Lists the flows that the driver counts
     Flows(flows::Arguments),
     /// Shows what the driver's callouts decide, and flows as they come and go
@@ -127,6 +129,7 @@ fn run(cli: Cli, output: Output) -> Result<Exit> {
         Command::Connect(arguments) => connect::connect(&context, arguments),
         Command::Accept(arguments) => connect::accept(&context, arguments),
         Command::State(arguments) => state::run(&context, arguments),
+        Command::Changes(arguments) => changes::run(&context, arguments),
         Command::Flows(arguments) => flows::run(&context, arguments),
         Command::Watch(arguments) => watch::run(&context, arguments),
         Command::Events(arguments) => events::run(&context, arguments),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postern_engine::FwpError;
+use postern_engine::changes::{Changes, Subject};
 use postern_engine::net_events::{EngineOption, NetEvent, NetEvents};
 use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::template::FilterTemplate;
@@ -54,12 +55,21 @@ pub trait FilterEngine {
     fn net_events(&self) -> Result<Vec<NetEvent>, EngineError>;
     /// The events from now on.
     fn net_event_subscribe(&self) -> Result<Box<dyn NetEventSubscription + '_>, EngineError>;
+
+    /// What other sessions add and delete from now on. Not within a transaction.
+    fn changes_subscribe(&self, objects: &[Subject]) -> Result<Box<dyn ChangeSubscription + '_>, EngineError>;
 }
 
 /// What `FwpmNetEventSubscribe` returns a handle of. Dropping it ends the subscription.
 pub trait NetEventSubscription {
     /// What has come since it was asked last; waits for `patience` while there is nothing.
     fn next(&self, patience: Duration) -> Result<NetEvents, EngineError>;
+}
+
+/// What `FwpmFilterSubscribeChanges0` and its kin return handles of. Dropping it ends the subscriptions.
+pub trait ChangeSubscription {
+    /// What has come since it was asked last; waits for `patience` while there is nothing.
+    fn next(&self, patience: Duration) -> Result<Changes, EngineError>;
 }
 
 /// `FWPM_TXN_READ_ONLY`, or not.

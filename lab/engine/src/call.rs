@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use uuid::Uuid;
 
+use crate::changes::{Changes, Subject, Subscription};
 use crate::net_events::{EngineOption, NetEvent, NetEvents};
 use crate::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use crate::template::{CalloutTemplate, ContextTemplate, FilterTemplate, SublayerTemplate};
@@ -49,6 +50,11 @@ pub enum Call {
         subscription: u64,
         patience_ms: u32,
     },
+    ChangesSubscribe(Subscription),
+    ChangesUnsubscribe(u64),
+    /// What has come for a subscription.
+    ChangesFetch(u64),
+    Subscriptions,
 }
 
 impl Call {
@@ -81,6 +87,16 @@ impl Call {
             Call::NetEvents => "FwpmNetEventEnum3",
             Call::NetEventSubscribe | Call::NetEventFetch { .. } => "FwpmNetEventSubscribe2",
             Call::NetEventUnsubscribe(_) => "FwpmNetEventUnsubscribe0",
+            Call::ChangesSubscribe(Subscription { objects, .. }) => match objects {
+                Subject::Providers => "FwpmProviderSubscribeChanges0",
+                Subject::ProviderContexts(_) => "FwpmProviderContextSubscribeChanges0",
+                Subject::Sublayers(_) => "FwpmSubLayerSubscribeChanges0",
+                Subject::Callouts(_) => "FwpmCalloutSubscribeChanges0",
+                Subject::Filters(_) => "FwpmFilterSubscribeChanges0",
+            },
+            Call::ChangesFetch(_) => "FWPM_FILTER_CHANGE_CALLBACK0",
+            Call::ChangesUnsubscribe(_) => "FwpmFilterUnsubscribeChanges0",
+            Call::Subscriptions => "FwpmFilterSubscriptionsGet0",
         }
     }
 }
@@ -92,7 +108,8 @@ impl Call {
 pub enum Answer {
     /// Of calls that return nothing.
     Done,
-    /// Of `ProviderContextAdd`, `CalloutAdd` and `FilterAdd`: the run-time id; of `NetEventSubscribe`: the subscription.
+    /// Of `ProviderContextAdd`, `CalloutAdd` and `FilterAdd`: the run-time id; of `NetEventSubscribe` and `ChangesSubscribe`: the
+    /// subscription.
     Id(u64),
     /// Of `EngineOption`.
     Value(u32),
@@ -105,4 +122,7 @@ pub enum Answer {
     NetEvents(Vec<NetEvent>),
     /// Of `NetEventFetch`.
     NetEventPortion(NetEvents),
+    /// Of `ChangesFetch`.
+    Changes(Changes),
+    Subscriptions(Vec<Subscription>),
 }

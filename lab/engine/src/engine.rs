@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use uuid::Uuid;
 
 use crate::builtin;
+use crate::changes::Subscriber;
 use crate::contexts;
 use crate::error::FwpError;
 use crate::filters::{self, FilterEntry, Indices};
@@ -37,6 +38,10 @@ pub struct Engine {
     /// Of callouts added, registered, or both.
     pub(crate) callout_ids: BTreeMap<Uuid, u32>,
     pub(crate) registrations: BTreeMap<u32, Registration>,
+    pub(crate) subscribers: BTreeMap<u64, Subscriber>,
+    pub(crate) next_subscription: u64,
+    /// Committed so far.
+    pub(crate) transactions: u64,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) indices: Indices,
     /// By layer id, once a filter was added there.
@@ -75,6 +80,9 @@ impl Engine {
             discarded: Vec::new(),
             callout_ids: BTreeMap::new(),
             registrations: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
+            next_subscription: 1,
+            transactions: 0,
             snapshot: Arc::new(Snapshot::empty()),
             indices: Indices::default(),
             layouts: BTreeMap::new(),

@@ -11,6 +11,7 @@ extern crate alloc;
 mod arbitration;
 mod builtin;
 mod call;
+pub mod changes;
 mod contexts;
 mod engine;
 mod error;

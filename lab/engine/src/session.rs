@@ -52,6 +52,7 @@ impl Engine {
             })?;
         }
         self.sessions.remove(&id);
+        self.end_subscriptions(id);
         Ok(())
     }
 
@@ -63,6 +64,7 @@ impl Engine {
             let _ = self.transaction_abort(*id, notify);
         }
         self.sessions.clear();
+        self.subscribers.clear();
         for id in sessions {
             self.delete_all_of(Lifetime::Dynamic(id));
         }
@@ -97,6 +99,7 @@ impl Engine {
             None => Err(FwpError::NoTxnInProgress),
             Some(Transaction::ReadOnly) => Ok(()),
             Some(Transaction::ReadWrite) => {
+                self.tell_changes(id);
                 self.commit(notify);
                 Ok(())
             }
@@ -131,7 +134,10 @@ impl Engine {
                 let result = change(self, notify);
                 self.session_mut(id)?.transaction = None;
                 match result {
-                    Ok(_) => self.commit(notify),
+                    Ok(_) => {
+                        self.tell_changes(id);
+                        self.commit(notify);
+                    }
                     Err(_) => self.abort(notify),
                 }
                 result

@@ -44,7 +44,7 @@ impl Piece {
         if nearest > self.low {
             return Some(nearest & !(below(first) & !self.mask));
         }
-        let free = !self.mask & !self.low & !below(first) & !(1 << first);
+        let free = !self.mask & !self.low & !below(first);
         if free == 0 {
             return None;
         }

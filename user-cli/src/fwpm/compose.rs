@@ -8,7 +8,7 @@ use postern_engine::objects::{
     Callout, Condition, ConditionValue, ContextContent, DisplayData, Filter, Provider, ProviderContext, Session,
     Sublayer, Weight,
 };
-use postern_engine::template::FilterTemplate;
+use postern_engine::template::{CalloutTemplate, ContextTemplate, FilterTemplate, SublayerTemplate};
 use uuid::Uuid;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
 use windows_sys::core::{GUID, PWSTR};
@@ -137,19 +137,34 @@ pub fn filter_template(arena: &Bump, template: &FilterTemplate) -> Result<FWPM_F
         layerKey: guid(template.layer),
         enumType: template.enum_type as FWP_FILTER_ENUM_TYPE,
         flags: template.flags.bits(),
-        providerContextTemplate: template.provider_context.map_or(null_mut(), |of| {
-            arena.alloc(FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0 {
-                providerKey: optional_guid(arena, of.provider),
-                providerContextType: of
-                    .context_type
-                    .map_or(FWPM_PROVIDER_CONTEXT_TYPE_MAX, |of| of as FWPM_PROVIDER_CONTEXT_TYPE),
-            })
-        }),
+        providerContextTemplate: template
+            .provider_context
+            .map_or(null_mut(), |of| arena.alloc(context_template(arena, &of))),
         numFilterConditions: conditions.len() as u32,
         filterCondition: if conditions.is_empty() { null_mut() } else { conditions.as_mut_ptr() },
         actionMask: template.action_mask,
         calloutKey: optional_guid(arena, template.callout),
     })
+}
+
+pub fn context_template(arena: &Bump, template: &ContextTemplate) -> FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0 {
+    FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0 {
+        providerKey: optional_guid(arena, template.provider),
+        providerContextType: template
+            .context_type
+            .map_or(FWPM_PROVIDER_CONTEXT_TYPE_MAX, |of| of as FWPM_PROVIDER_CONTEXT_TYPE),
+    }
+}
+
+pub fn sublayer_template(arena: &Bump, template: &SublayerTemplate) -> FWPM_SUBLAYER_ENUM_TEMPLATE0 {
+    FWPM_SUBLAYER_ENUM_TEMPLATE0 { providerKey: optional_guid(arena, template.provider) }
+}
+
+pub fn callout_template(arena: &Bump, template: &CalloutTemplate) -> FWPM_CALLOUT_ENUM_TEMPLATE0 {
+    FWPM_CALLOUT_ENUM_TEMPLATE0 {
+        providerKey: optional_guid(arena, template.provider),
+        layerKey: guid(template.layer.unwrap_or_default()),
+    }
 }
 
 /// The key is the larger member of the union.

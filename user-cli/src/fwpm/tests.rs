@@ -8,7 +8,9 @@ use postern_engine::objects::{
     Action, Callout, ClassifyOption, Condition, ConditionValue, ContextContent, ContextType, DisplayData, Filter,
     FilterFlags, MatchType, Provider, ProviderContext, Session, Sublayer, Weight,
 };
-use postern_engine::template::{ContextTemplate, EnumFlags, EnumType, FilterTemplate};
+use postern_engine::template::{
+    CalloutTemplate, ContextTemplate, EnumFlags, EnumType, FilterTemplate, SublayerTemplate,
+};
 use uuid::{Uuid, uuid};
 use widestring::U16CStr;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
@@ -168,6 +170,12 @@ fn a_template_is_laid_out_as_the_wdk_reads_it() {
     assert_eq!(key(at(composed.filterCondition).fieldKey), OTHER);
     let of: FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0 = at(composed.providerContextTemplate.cast());
     assert_eq!((parse::uuid(&at(of.providerKey)), of.providerContextType), (KEY, FWPM_PROVIDER_CONTEXT_TYPE_MAX));
+    let callouts = CalloutTemplate { provider: Some(KEY), layer: Some(OTHER) };
+    let composed: sys::FWPM_CALLOUT_ENUM_TEMPLATE0 = as_wdk(&compose::callout_template(&arena, &callouts));
+    assert_eq!((key(at(composed.providerKey)), key(composed.layerKey)), (KEY, OTHER));
+    let sublayers = SublayerTemplate { provider: Some(KEY) };
+    let composed: sys::FWPM_SUBLAYER_ENUM_TEMPLATE0 = as_wdk(&compose::sublayer_template(&arena, &sublayers));
+    assert_eq!(key(at(composed.providerKey)), KEY);
     (template.provider, template.provider_context, template.callout) = (None, None, None);
     template.conditions.clear();
     let composed = compose::filter_template(&arena, &template).unwrap();

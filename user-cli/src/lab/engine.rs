@@ -1,19 +1,21 @@
 //! The filter engine of a lab, reached through its socket or in this process.
 
-use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
-use postern_engine::template::{CalloutTemplate, ContextTemplate, FilterTemplate, SublayerTemplate};
 use std::time::Duration;
 
+use postern_engine::changes::Subject;
 use postern_engine::net_events::{EngineOption, NetEvent, NetEvents};
+use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
+use postern_engine::template::{CalloutTemplate, ContextTemplate, FilterTemplate, SublayerTemplate};
 use postern_engine::{Call, SessionId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::changes::Subscriptions;
 use super::client::{CallError, Client};
 use super::host::Host;
 use super::message::{Refusal, Request};
-use crate::engine::{Access, EngineError, FilterEngine, NetEventSubscription};
+use crate::engine::{Access, ChangeSubscription, EngineError, FilterEngine, NetEventSubscription};
 use crate::failure::Failure;
 
 /// A session with the filter engine of a lab.
@@ -67,7 +69,7 @@ impl Link for Local<'_> {
 }
 
 impl<L: Link> LabEngine<L> {
-    fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, EngineError> {
+    pub(super) fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, EngineError> {
         let function = call.function();
         let answer = self.0.call(call).map_err(|error| refused(function, error))?;
         serde_json::from_value(answer).map_err(|error| {
@@ -190,6 +192,10 @@ impl<L: Link> FilterEngine for LabEngine<L> {
     fn net_event_subscribe(&self) -> Result<Box<dyn NetEventSubscription + '_>, EngineError> {
         let subscription = self.call(Call::NetEventSubscribe)?;
         Ok(Box::new(Subscription { engine: self, subscription }))
+    }
+
+    fn changes_subscribe(&self, objects: &[Subject]) -> Result<Box<dyn ChangeSubscription + '_>, EngineError> {
+        Ok(Box::new(Subscriptions::new(self, objects)?))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod app_id;
+mod changes;
 pub mod client;
 pub mod daemon;
 pub mod device;

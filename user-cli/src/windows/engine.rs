@@ -4,6 +4,7 @@ use std::ptr::{null, null_mut};
 
 use bumpalo::Bump;
 use postern_engine::FwpError;
+use postern_engine::changes::Subject;
 use postern_engine::net_events::{EngineOption, NetEvent};
 use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::template::FilterTemplate;
@@ -12,8 +13,8 @@ use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
 use windows_sys::Win32::System::Rpc::RPC_C_AUTHN_WINNT;
 
-use super::{error, net_events};
-use crate::engine::{Access, EngineError, FilterEngine, NetEventSubscription};
+use super::{changes, error, net_events};
+use crate::engine::{Access, ChangeSubscription, EngineError, FilterEngine, NetEventSubscription};
 use crate::failure::Failure;
 use crate::fwpm::{compose, parse};
 
@@ -292,6 +293,10 @@ impl FilterEngine for WindowsEngine {
 
     fn net_event_subscribe(&self) -> Result<Box<dyn NetEventSubscription + '_>, EngineError> {
         Ok(Box::new(net_events::Subscription::new(self)?))
+    }
+
+    fn changes_subscribe(&self, objects: &[Subject]) -> Result<Box<dyn ChangeSubscription + '_>, EngineError> {
+        Ok(Box::new(changes::Subscriptions::new(self, objects)?))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Windows that this program runs on.
 
 pub mod app_id;
+mod changes;
 pub mod device;
 pub mod driver;
 mod engine;

@@ -129,6 +129,19 @@ impl<'a> EngineClient<'a> {
                 self.session(session)?;
                 return Ok(Answer::NetEventPortion(portion?));
             }
+            Call::ChangesSubscribe(subscription) => {
+                let subscribe = |engine: &mut Engine| engine.changes_subscribe(session, subscription.clone());
+                return Ok(Answer::Id(self.change(None, |engine, _| subscribe(engine))?));
+            }
+            Call::ChangesUnsubscribe(handle) => {
+                self.change(None, |engine, _| engine.changes_unsubscribe(session, handle))?;
+            }
+            Call::ChangesFetch(handle) => {
+                return Ok(Answer::Changes(self.change(None, |engine, _| engine.changes_fetch(session, handle))?));
+            }
+            Call::Subscriptions => {
+                return self.read(|engine| Answer::Subscriptions(engine.subscriptions().cloned().collect()));
+            }
         }
         Ok(Answer::Done)
     }
