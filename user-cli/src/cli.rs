@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 use postern_engine::objects::Session;
 use uuid::Uuid;
 
-use crate::commands::{ask, completions, connect, driver, endure, filter, flows, lab, plan, replay, state, watch};
+use crate::commands::{
+    ask, completions, connect, driver, endure, events, filter, flows, lab, plan, replay, state, watch,
+};
 use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
 use crate::output::{self, Output};
@@ -54,6 +56,8 @@ enum Command {
     Flows(flows::Arguments),
     /// Shows what the driver's callouts decide, and flows as they come and go
     Watch(watch::Arguments),
+    /// Shows what the filter engine drops, and permits, whoever's filters decide
+    Events(events::Arguments),
     /// Asks what to do with operations that the driver holds
     Ask(ask::Arguments),
     /// Loads a driver, sends traffic, unloads it, again and again
@@ -125,6 +129,7 @@ fn run(cli: Cli, output: Output) -> Result<Exit> {
         Command::State(arguments) => state::run(&context, arguments),
         Command::Flows(arguments) => flows::run(&context, arguments),
         Command::Watch(arguments) => watch::run(&context, arguments),
+        Command::Events(arguments) => events::run(&context, arguments),
         Command::Ask(arguments) => ask::run(&context, arguments),
         Command::Endure(arguments) => endure::run(&context, arguments),
         Command::Completions(arguments) => completions::run(arguments, <Cli as clap::CommandFactory>::command()),

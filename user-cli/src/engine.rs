@@ -1,6 +1,9 @@
 //! The filter engine as a client of the base filtering engine sees it.
 
+use std::time::Duration;
+
 use postern_engine::FwpError;
+use postern_engine::net_events::{EngineOption, NetEvent, NetEvents};
 use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::template::FilterTemplate;
 use uuid::Uuid;
@@ -42,6 +45,21 @@ pub trait FilterEngine {
     fn filter_delete(&self, key: Uuid) -> Result<(), EngineError>;
     fn filters(&self) -> Result<Vec<Filter>, EngineError>;
     fn filters_matching(&self, template: &FilterTemplate) -> Result<Vec<Filter>, EngineError>;
+
+    fn engine_option(&self, option: EngineOption) -> Result<u32, EngineError>;
+    /// For every program, and across restarts of the engine. Not within a transaction, and not in a dynamic session.
+    fn engine_set_option(&self, option: EngineOption, value: u32) -> Result<(), EngineError>;
+
+    /// The events that the engine has kept, the oldest first.
+    fn net_events(&self) -> Result<Vec<NetEvent>, EngineError>;
+    /// The events from now on.
+    fn net_event_subscribe(&self) -> Result<Box<dyn NetEventSubscription + '_>, EngineError>;
+}
+
+/// What `FwpmNetEventSubscribe` returns a handle of. Dropping it ends the subscription.
+pub trait NetEventSubscription {
+    /// What has come since it was asked last; waits for `patience` while there is nothing.
+    fn next(&self, patience: Duration) -> Result<NetEvents, EngineError>;
 }
 
 /// `FWPM_TXN_READ_ONLY`, or not.

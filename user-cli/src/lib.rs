@@ -13,6 +13,7 @@ pub mod filter;
 #[cfg(any(windows, test))]
 mod fwpm;
 pub mod interrupt;
+pub mod net_event;
 pub mod output;
 pub mod policy;
 pub mod replay;

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use uuid::Uuid;
 
+use crate::net_events::{EngineOption, NetEvent, NetEvents};
 use crate::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use crate::template::{CalloutTemplate, ContextTemplate, FilterTemplate, SublayerTemplate};
 
@@ -35,6 +36,19 @@ pub enum Call {
     FilterDeleteById(u64),
     /// No template: every filter.
     Filters(Option<FilterTemplate>),
+    EngineOption(EngineOption),
+    EngineSetOption {
+        option: EngineOption,
+        value: u32,
+    },
+    NetEvents,
+    NetEventSubscribe,
+    NetEventUnsubscribe(u64),
+    /// What has come for a subscription. While there is nothing, the engine may take so long to answer.
+    NetEventFetch {
+        subscription: u64,
+        patience_ms: u32,
+    },
 }
 
 impl Call {
@@ -62,6 +76,11 @@ impl Call {
             Call::FilterDelete(_) => "FwpmFilterDeleteByKey0",
             Call::FilterDeleteById(_) => "FwpmFilterDeleteById0",
             Call::Filters(_) => "FwpmFilterEnum0",
+            Call::EngineOption(_) => "FwpmEngineGetOption0",
+            Call::EngineSetOption { .. } => "FwpmEngineSetOption0",
+            Call::NetEvents => "FwpmNetEventEnum3",
+            Call::NetEventSubscribe | Call::NetEventFetch { .. } => "FwpmNetEventSubscribe2",
+            Call::NetEventUnsubscribe(_) => "FwpmNetEventUnsubscribe0",
         }
     }
 }
@@ -73,12 +92,17 @@ impl Call {
 pub enum Answer {
     /// Of calls that return nothing.
     Done,
-    /// Of `ProviderContextAdd`, `CalloutAdd` and `FilterAdd`: the run-time id.
+    /// Of `ProviderContextAdd`, `CalloutAdd` and `FilterAdd`: the run-time id; of `NetEventSubscribe`: the subscription.
     Id(u64),
+    /// Of `EngineOption`.
+    Value(u32),
     Sessions(Vec<Session>),
     Providers(Vec<Provider>),
     ProviderContexts(Vec<ProviderContext>),
     Sublayers(Vec<Sublayer>),
     Callouts(Vec<Callout>),
     Filters(Vec<Filter>),
+    NetEvents(Vec<NetEvent>),
+    /// Of `NetEventFetch`.
+    NetEventPortion(NetEvents),
 }

@@ -18,6 +18,7 @@ mod filters;
 pub mod guids;
 pub mod layers;
 mod matching;
+pub mod net_events;
 mod notify;
 pub mod objects;
 mod restore;

@@ -75,6 +75,12 @@ impl Engine {
         self.sessions.iter().map(|(id, open)| (*id, &open.session))
     }
 
+    /// What must be so for calls that are not part of transactions: the session has none in progress.
+    pub fn outside_transaction(&self, id: SessionId) -> Result<&Session, FwpError> {
+        let open = self.session(id)?;
+        if open.transaction.is_some() { Err(FwpError::TxnInProgress) } else { Ok(&open.session) }
+    }
+
     /// `FwpmTransactionBegin0`. Many may read at a time, or one may write: [`FwpError::Timeout`] at once where Windows would first wait for
     /// the lock. The host may wait and ask again.
     pub fn transaction_begin(&mut self, id: SessionId, read_only: bool) -> Result<(), FwpError> {

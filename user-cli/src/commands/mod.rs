@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod completions;
 pub mod driver;
+pub mod events;
 pub mod filter;
 pub mod flows;
 pub mod plan;

@@ -14,7 +14,7 @@ use postern_protocol::ioctl::{
 use serde::Serialize;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-pub use view::{EndsView, EventView, FlowView, HeldView, event_kind, program};
+pub use view::{EndsView, EventView, FlowView, HeldView, event_kind, file_time_text, program};
 
 use crate::failure::{Failure, Result};
 use crate::status;

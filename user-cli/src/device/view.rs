@@ -73,7 +73,8 @@ pub fn file_time(ticks: u64) -> Option<Timestamp> {
     Timestamp::from_nanosecond((i128::from(ticks) - UNIX_EPOCH) * 100).ok()
 }
 
-fn time_text(ticks: u64) -> Option<String> {
+/// [`file_time`] as it is shown, in UTC.
+pub fn file_time_text(ticks: u64) -> Option<String> {
     file_time(ticks).map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
@@ -108,8 +109,8 @@ impl TrafficView {
             bytes_out: traffic.bytes[1],
             payload_in: traffic.payload[0],
             payload_out: traffic.payload[1],
-            first: time_text(traffic.first),
-            last: time_text(traffic.last),
+            first: file_time_text(traffic.first),
+            last: file_time_text(traffic.last),
         }
     }
 }
@@ -226,7 +227,7 @@ impl EventView {
         let about = |kinds: &[EventKind]| kind.filter(|kind| kinds.contains(kind)).and(some(event.subject));
         EventView {
             sequence: event.sequence,
-            time: time_text(event.time),
+            time: file_time_text(event.time),
             kind: match kind {
                 Some(EventKind::Verdict) => "verdict".to_owned(),
                 Some(EventKind::FlowBegun) => "flow-begun".to_owned(),
@@ -313,7 +314,7 @@ mod tests {
 
     #[test]
     fn system_time_is_counted_from_1601() {
-        assert_eq!(time_text(TIME).as_deref(), Some("2026-01-02T03:04:05.000Z"));
+        assert_eq!(file_time_text(TIME).as_deref(), Some("2026-01-02T03:04:05.000Z"));
         assert_eq!(file_time(116_444_736_000_000_000), Some(Timestamp::UNIX_EPOCH));
     }
 

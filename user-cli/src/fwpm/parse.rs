@@ -4,7 +4,9 @@
 //! its tags tell the members of its unions.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 
+use postern_engine::net_events::{NetEvent, NetEventClassify, NetEventType};
 use postern_engine::objects::{
     Action, Callout, ClassifyOption, Condition, ConditionValue, ContextContent, ContextType, DisplayData, Filter,
     FilterFlags, MatchType, Provider, ProviderContext, Session, Sublayer, Weight,
@@ -193,6 +195,70 @@ pub unsafe fn filter(filter: &FWPM_FILTER0) -> Result<Filter, Unknown> {
             Weight::Auto | Weight::Range(_) => 0,
         },
     })
+}
+
+/// # Safety
+/// As the module says.
+pub unsafe fn net_event(event: &FWPM_NET_EVENT3) -> Result<NetEvent, Unknown> {
+    let header = &event.header;
+    let is_set = |flag| header.flags & flag != 0;
+    let version = match header.ipVersion {
+        _ if !is_set(FWPM_NET_EVENT_FLAG_IP_VERSION_SET) => None,
+        FWP_IP_VERSION_NONE => None,
+        FWP_IP_VERSION_V4 | FWP_IP_VERSION_V6 => Some(header.ipVersion),
+        version => return Err(Unknown(format!("a net event of IP version {version}"))),
+    };
+    let address = |flag, bytes: [u8; 16]| {
+        let version = version.filter(|_| is_set(flag))?;
+        // One of version 4 is a number in the first four.
+        let number = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        Some(if version == FWP_IP_VERSION_V4 { Ipv4Addr::from(number).into() } else { IpAddr::from(bytes) })
+    };
+    // SAFETY: All of the union is set.
+    let local = unsafe { header.Anonymous1.localAddrV6 }.byteArray16;
+    // SAFETY: As above.
+    let remote = unsafe { header.Anonymous2.remoteAddrV6 }.byteArray16;
+    let kind = NetEventType(event.r#type as u32);
+    let classify = match kind {
+        NetEventType::CLASSIFY_DROP | NetEventType::CLASSIFY_ALLOW => {
+            // SAFETY: The union holds a pointer, whichever member it is. That of a drop has the members of a permit, and more behind.
+            let classify = unsafe { event.Anonymous.classifyAllow };
+            // SAFETY: As the module says.
+            unsafe { classify.as_ref() }.map(|classify| NetEventClassify {
+                filter_id: classify.filterId,
+                layer: classify.layerId,
+                reauthorize_reason: classify.reauthReason,
+                original_profile: classify.originalProfile,
+                current_profile: classify.currentProfile,
+                direction: classify.msFwpDirection,
+                loopback: classify.isLoopback != 0,
+            })
+        }
+        _ => None,
+    };
+    Ok(NetEvent {
+        kind,
+        time: u64::from(header.timeStamp.dwHighDateTime) << 32 | u64::from(header.timeStamp.dwLowDateTime),
+        protocol: is_set(FWPM_NET_EVENT_FLAG_IP_PROTOCOL_SET).then_some(header.ipProtocol),
+        local_address: address(FWPM_NET_EVENT_FLAG_LOCAL_ADDR_SET, local),
+        remote_address: address(FWPM_NET_EVENT_FLAG_REMOTE_ADDR_SET, remote),
+        local_port: is_set(FWPM_NET_EVENT_FLAG_LOCAL_PORT_SET).then_some(header.localPort),
+        remote_port: is_set(FWPM_NET_EVENT_FLAG_REMOTE_PORT_SET).then_some(header.remotePort),
+        scope_id: is_set(FWPM_NET_EVENT_FLAG_SCOPE_ID_SET).then_some(header.scopeId),
+        // SAFETY: As the module says.
+        app_id: is_set(FWPM_NET_EVENT_FLAG_APP_ID_SET).then(|| unsafe { blob(&header.appId) }),
+        // SAFETY: As the module says.
+        user: unsafe { optional_sid(is_set(FWPM_NET_EVENT_FLAG_USER_ID_SET), header.userId) },
+        // SAFETY: As the module says.
+        package: unsafe { optional_sid(is_set(FWPM_NET_EVENT_FLAG_PACKAGE_ID_SET), header.packageSid) },
+        reauthorized: is_set(FWPM_NET_EVENT_FLAG_REAUTH_REASON_SET),
+        classify,
+    })
+}
+
+unsafe fn optional_sid(is_set: bool, of: *const SID) -> Option<Vec<u8>> {
+    // SAFETY: As the module says.
+    (is_set && !of.is_null()).then(|| unsafe { sid(of) })
 }
 
 unsafe fn weight(value: &FWP_VALUE0) -> Result<Weight, Unknown> {

@@ -3,6 +3,7 @@
 use bumpalo::Bump;
 use fwps::sys;
 use postern_engine::FwpError;
+use postern_engine::net_events::{NetEvent, NetEventClassify, NetEventType, direction};
 use postern_engine::objects::{
     Action, Callout, ClassifyOption, Condition, ConditionValue, ContextContent, ContextType, DisplayData, Filter,
     FilterFlags, MatchType, Provider, ProviderContext, Session, Sublayer, Weight,
@@ -286,4 +287,126 @@ fn a_range_of_ranges_is_refused_as_the_engine_refuses_it() {
     let conditions = vec![Condition { field: KEY, match_type: MatchType::Range, value }];
     let refused = compose::filter(&arena, &Filter { conditions, ..filter() });
     assert!(matches!(refused, Err(FwpError::TypeMismatch)));
+}
+
+/// As measured over the WDK's headers (fwpmtypes.h); the driver has no declarations of these.
+#[test]
+fn net_events_are_laid_out_as_in_the_wdk() {
+    use std::mem::offset_of;
+    assert_eq!((size_of::<FWPM_NET_EVENT_HEADER3>(), size_of::<FWPM_NET_EVENT3>()), (136, 152));
+    for (offset, expected) in [
+        (offset_of!(FWPM_NET_EVENT_HEADER3, flags), 8),
+        (offset_of!(FWPM_NET_EVENT_HEADER3, ipVersion), 12),
+        (offset_of!(FWPM_NET_EVENT_HEADER3, ipProtocol), 16),
+        (offset_of!(FWPM_NET_EVENT_HEADER3, Anonymous1), 20),
+        (offset_of!(FWPM_NET_EVENT_HEADER3, Anonymous2), 36),
+        (offset_of!(FWPM_NET_EVENT_HEADER3, localPort), 52),
+        (offset_of!(FWPM_NET_EVENT_HEADER3, remotePort), 54),
+        (offset_of!(FWPM_NET_EVENT_HEADER3, scopeId), 56),
+        (offset_of!(FWPM_NET_EVENT_HEADER3, appId), 64),
+        (offset_of!(FWPM_NET_EVENT_HEADER3, userId), 80),
+        (offset_of!(FWPM_NET_EVENT_HEADER3, packageSid), 96),
+    ] {
+        assert_eq!(offset, expected);
+    }
+    assert_eq!(size_of::<FWPM_NET_EVENT_CLASSIFY_ALLOW0>(), 32);
+    assert_eq!(size_of::<FWPM_NET_EVENT_CLASSIFY_DROP2>(), 56);
+    macro_rules! same_place {
+        ($($member:ident = $offset:literal),+) => {
+            $(
+                assert_eq!(offset_of!(FWPM_NET_EVENT_CLASSIFY_ALLOW0, $member), $offset);
+                assert_eq!(offset_of!(FWPM_NET_EVENT_CLASSIFY_DROP2, $member), $offset);
+            )+
+        };
+    }
+    same_place!(
+        filterId = 0,
+        layerId = 8,
+        reauthReason = 12,
+        originalProfile = 16,
+        currentProfile = 20,
+        msFwpDirection = 24,
+        isLoopback = 28
+    );
+}
+
+#[test]
+fn a_net_event_is_read_as_far_as_its_flags_say() {
+    let mut app: Vec<u8> = vec![0x53, 0, 0, 0];
+    let mut sid: Vec<u8> = vec![1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0];
+    let mut drop = FWPM_NET_EVENT_CLASSIFY_DROP2 {
+        filterId: 65545,
+        layerId: 48,
+        reauthReason: 1,
+        originalProfile: 2,
+        currentProfile: 3,
+        msFwpDirection: 0x3901,
+        isLoopback: 1,
+        ..Default::default()
+    };
+    let mut event = FWPM_NET_EVENT3 { r#type: FWPM_NET_EVENT_TYPE_CLASSIFY_DROP, ..Default::default() };
+    event.Anonymous.classifyDrop = &mut drop;
+    event.header.timeStamp.dwHighDateTime = 2;
+    event.header.timeStamp.dwLowDateTime = 1;
+    event.header.flags = 0x77f;
+    event.header.ipVersion = FWP_IP_VERSION_V4;
+    event.header.ipProtocol = 17;
+    event.header.Anonymous1.localAddrV4 = 0xC0A8_0002;
+    event.header.Anonymous2.remoteAddrV4 = 0xC000_0207;
+    event.header.localPort = 50000;
+    event.header.remotePort = 53;
+    event.header.scopeId = 9;
+    event.header.appId = FWP_BYTE_BLOB { size: 4, data: app.as_mut_ptr() };
+    event.header.userId = sid.as_mut_ptr().cast();
+    event.header.packageSid = sid.as_mut_ptr().cast();
+    // SAFETY: It is as the engine would make it.
+    let read = |event: &FWPM_NET_EVENT3| unsafe { parse::net_event(event) };
+    let whole = NetEvent {
+        kind: NetEventType::CLASSIFY_DROP,
+        time: 0x2_0000_0001,
+        protocol: Some(17),
+        local_address: Some("192.168.0.2".parse().unwrap()),
+        remote_address: Some("192.0.2.7".parse().unwrap()),
+        local_port: Some(50000),
+        remote_port: Some(53),
+        scope_id: None,
+        app_id: Some(app.clone()),
+        user: Some(sid.clone()),
+        package: Some(sid.clone()),
+        reauthorized: true,
+        classify: Some(NetEventClassify {
+            filter_id: 65545,
+            layer: 48,
+            reauthorize_reason: 1,
+            original_profile: 2,
+            current_profile: 3,
+            direction: direction::OUT,
+            loopback: true,
+        }),
+    };
+    assert_eq!(read(&event).unwrap(), whole);
+
+    event.header.flags =
+        FWPM_NET_EVENT_FLAG_IP_VERSION_SET | FWPM_NET_EVENT_FLAG_REMOTE_ADDR_SET | FWPM_NET_EVENT_FLAG_SCOPE_ID_SET;
+    event.header.ipVersion = FWP_IP_VERSION_V6;
+    event.header.Anonymous2.remoteAddrV6.byteArray16 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    event.r#type = FWPM_NET_EVENT_TYPE_LPM_PACKET_ARRIVAL;
+    let bare = NetEvent {
+        kind: NetEventType(10),
+        time: whole.time,
+        protocol: None,
+        local_address: None,
+        remote_address: Some("2001:db8::1".parse().unwrap()),
+        local_port: None,
+        remote_port: None,
+        scope_id: Some(9),
+        app_id: None,
+        user: None,
+        package: None,
+        reauthorized: false,
+        classify: None,
+    };
+    assert_eq!(read(&event).unwrap(), bare);
+    event.header.ipVersion = 77;
+    assert!(read(&event).unwrap_err().to_string().contains("77"));
 }

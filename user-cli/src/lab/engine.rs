@@ -2,6 +2,9 @@
 
 use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::template::{CalloutTemplate, ContextTemplate, FilterTemplate, SublayerTemplate};
+use std::time::Duration;
+
+use postern_engine::net_events::{EngineOption, NetEvent, NetEvents};
 use postern_engine::{Call, SessionId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -10,7 +13,7 @@ use uuid::Uuid;
 use super::client::{CallError, Client};
 use super::host::Host;
 use super::message::{Refusal, Request};
-use crate::engine::{Access, EngineError, FilterEngine};
+use crate::engine::{Access, EngineError, FilterEngine, NetEventSubscription};
 use crate::failure::Failure;
 
 /// A session with the filter engine of a lab.
@@ -166,5 +169,42 @@ impl<L: Link> FilterEngine for LabEngine<L> {
 
     fn filters_matching(&self, template: &FilterTemplate) -> Result<Vec<Filter>, EngineError> {
         self.call(Call::Filters(Some(template.clone())))
+    }
+
+    fn engine_option(&self, option: EngineOption) -> Result<u32, EngineError> {
+        self.call(Call::EngineOption(option))
+    }
+
+    fn engine_set_option(&self, option: EngineOption, value: u32) -> Result<(), EngineError> {
+        self.call(Call::EngineSetOption { option, value })
+    }
+
+    fn net_events(&self) -> Result<Vec<NetEvent>, EngineError> {
+        self.call(Call::NetEvents)
+    }
+
+    fn net_event_subscribe(&self) -> Result<Box<dyn NetEventSubscription + '_>, EngineError> {
+        let subscription = self.call(Call::NetEventSubscribe)?;
+        Ok(Box::new(Subscription { engine: self, subscription }))
+    }
+}
+
+/// A subscription to net events.
+struct Subscription<'a, L: Link> {
+    engine: &'a LabEngine<L>,
+    subscription: u64,
+}
+
+impl<L: Link> NetEventSubscription for Subscription<'_, L> {
+    fn next(&self, patience: Duration) -> Result<NetEvents, EngineError> {
+        let patience_ms = patience.as_millis() as u32;
+        self.engine.call(Call::NetEventFetch { subscription: self.subscription, patience_ms })
+    }
+}
+
+impl<L: Link> Drop for Subscription<'_, L> {
+    fn drop(&mut self) {
+        // It ends with the session, if this fails.
+        let _: Result<(), _> = self.engine.call(Call::NetEventUnsubscribe(self.subscription));
     }
 }

@@ -4,6 +4,7 @@ use std::ptr::{null, null_mut};
 
 use bumpalo::Bump;
 use postern_engine::FwpError;
+use postern_engine::net_events::{EngineOption, NetEvent};
 use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::template::FilterTemplate;
 use uuid::Uuid;
@@ -11,8 +12,8 @@ use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::*;
 use windows_sys::Win32::System::Rpc::RPC_C_AUTHN_WINNT;
 
-use super::error;
-use crate::engine::{Access, EngineError, FilterEngine};
+use super::{error, net_events};
+use crate::engine::{Access, EngineError, FilterEngine, NetEventSubscription};
 use crate::failure::Failure;
 use crate::fwpm::{compose, parse};
 
@@ -36,6 +37,10 @@ impl WindowsEngine {
         let code = unsafe { FwpmEngineOpen0(null(), RPC_C_AUTHN_WINNT, null(), &session, &mut handle) };
         check("FwpmEngineOpen0", code)?;
         Ok(WindowsEngine(handle))
+    }
+
+    pub fn handle(&self) -> HANDLE {
+        self.0
     }
 
     /// Every object of a kind that a template describes; NULL describes all.
@@ -92,7 +97,7 @@ impl WindowsEngine {
     }
 }
 
-fn check(function: &'static str, code: u32) -> Result<(), EngineError> {
+pub fn check(function: &'static str, code: u32) -> Result<(), EngineError> {
     const FACILITY: u32 = 0x8032_0000;
     if code == 0 {
         return Ok(());
@@ -279,5 +284,27 @@ impl WindowsEngine {
             FwpmFilterDestroyEnumHandle0,
             parse::filter,
         )
+    }
+
+    fn engine_option(&self, option: EngineOption) -> Result<u32, EngineError> {
+        net_events::option(self, option as FWPM_ENGINE_OPTION)
+    }
+
+    fn engine_set_option(&self, option: EngineOption, value: u32) -> Result<(), EngineError> {
+        net_events::set_option(self, option as FWPM_ENGINE_OPTION, value)
+    }
+
+    fn net_events(&self) -> Result<Vec<NetEvent>, EngineError> {
+        self.all(
+            "FwpmNetEventEnum3",
+            FwpmNetEventCreateEnumHandle0,
+            FwpmNetEventEnum3,
+            FwpmNetEventDestroyEnumHandle0,
+            parse::net_event,
+        )
+    }
+
+    fn net_event_subscribe(&self) -> Result<Box<dyn NetEventSubscription + '_>, EngineError> {
+        Ok(Box::new(net_events::Subscription::new(self)?))
     }
 }

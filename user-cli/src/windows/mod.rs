@@ -6,6 +6,7 @@ pub mod driver;
 mod engine;
 mod error;
 mod holders;
+mod net_events;
 mod privilege;
 pub mod signals;
 mod system;

@@ -1,9 +1,11 @@
 //! The engine as user mode sees it: what `fwpuclnt.dll` is to a program, this is to the lab's users.
 
+use core::time::Duration;
 use fwps::sys::{
     FWPM_SERVICE_RUNNING, FWPM_SERVICE_START_PENDING, FWPM_SERVICE_STATE, FWPM_SERVICE_STOP_PENDING,
     FWPM_SERVICE_STOPPED,
 };
+use postern_engine::net_events::{self, EngineOption};
 use postern_engine::objects::{Callout, Filter, Provider, ProviderContext, Session, Sublayer};
 use postern_engine::{Answer, Call, Engine, FwpError, SessionId};
 use uuid::Uuid;
@@ -38,11 +40,12 @@ impl<'a> EngineClient<'a> {
         change: impl FnMut(&mut Engine, &mut Notifier<'_>) -> Result<T, FwpError>,
     ) -> Result<T, EngineError> {
         schedule::begins("a change of the filter engine");
-        let state = &self.lab.kernel.fwp;
-        if !state.bfe.is_running() {
-            return Err(EngineError::BfeNotRunning);
-        }
-        Ok(self.lab.enter(|| state.manage(session, change))?)
+        self.running()?;
+        Ok(self.lab.enter(|| self.lab.kernel.fwp.manage(session, change))?)
+    }
+
+    fn running(self) -> Result<(), EngineError> {
+        if self.lab.kernel.fwp.bfe.is_running() { Ok(()) } else { Err(EngineError::BfeNotRunning) }
     }
 
     /// Reads the engine: `engine.view(Some(session))` is what a session sees, `engine.view(None)` what is committed.
@@ -101,6 +104,31 @@ impl<'a> EngineClient<'a> {
                 })?;
                 return Ok(Answer::Filters(found?));
             }
+            Call::EngineOption(option) => {
+                self.session(session)?;
+                return Ok(Answer::Value(self.lab.kernel.fwp.net_events.option(option)));
+            }
+            Call::EngineSetOption { option, value } => self.set_option(session, option, value)?,
+            Call::NetEvents => {
+                self.outside_transaction(session)?;
+                return Ok(Answer::NetEvents(self.lab.kernel.fwp.net_events.recent()?));
+            }
+            Call::NetEventSubscribe => {
+                self.outside_transaction(session)?;
+                return Ok(Answer::Id(self.lab.kernel.fwp.net_events.subscribe(session)?));
+            }
+            Call::NetEventUnsubscribe(subscription) => {
+                self.outside_transaction(session)?;
+                self.lab.kernel.fwp.net_events.unsubscribe(session, subscription)?;
+            }
+            Call::NetEventFetch { subscription, patience_ms } => {
+                self.session(session)?;
+                let patience = Duration::from_millis(patience_ms.into());
+                let portion = self.lab.kernel.fwp.net_events.fetch(session, subscription, patience);
+                // A session's end, and the base filtering engine's, may come in the middle.
+                self.session(session)?;
+                return Ok(Answer::NetEventPortion(portion?));
+            }
         }
         Ok(Answer::Done)
     }
@@ -110,7 +138,32 @@ impl<'a> EngineClient<'a> {
     }
 
     pub fn session_close(self, session: SessionId) -> Result<(), EngineError> {
-        self.change(Some(session), |engine, notifier| engine.session_close(session, notifier))
+        self.change(Some(session), |engine, notifier| engine.session_close(session, notifier))?;
+        self.lab.kernel.fwp.net_events.session_closed(session);
+        Ok(())
+    }
+
+    /// That the session is open.
+    fn session(self, session: SessionId) -> Result<(), EngineError> {
+        self.running()?;
+        self.read(|engine| engine.sessions().any(|(id, _)| id == session).then_some(()).ok_or(FwpError::NotFound))??;
+        Ok(())
+    }
+
+    /// For what no transaction can hold. Tells whether the session is dynamic.
+    fn outside_transaction(self, session: SessionId) -> Result<bool, EngineError> {
+        self.running()?;
+        Ok(self.read(|engine| engine.outside_transaction(session).map(|session| session.dynamic))??)
+    }
+
+    /// `FwpmEngineSetOption0`.
+    fn set_option(self, session: SessionId, option: EngineOption, value: u32) -> Result<(), EngineError> {
+        if self.outside_transaction(session)? {
+            return Err(FwpError::DynamicSessionInProgress.into());
+        }
+        net_events::check_option(option, value)?;
+        self.lab.kernel.fwp.net_events.set_option(option, value);
+        Ok(())
     }
 
     pub fn transaction_begin(self, session: SessionId, read_only: bool) -> Result<(), EngineError> {

@@ -5,6 +5,7 @@
 //! - [`callouts`], [`notify`], [`flows`]: what callouts are promised;
 //! - [`runtime`], [`pending`], [`classify_handle`], [`injection`], [`stream`]: `Fwps*`;
 //! - [`view`], [`classify`]: what traffic meets;
+//! - [`net_events`]: what is told of drops and permits;
 //! - [`client`]: the engine as user mode sees it.
 #![allow(non_snake_case, reason = "functions and fields have the names of fwpsk.h and fwpmk.h")]
 
@@ -43,6 +44,9 @@ pub(crate) mod injection;
 mod injection_tests;
 mod management;
 mod marshal;
+#[cfg(test)]
+mod net_event_tests;
+mod net_events;
 mod notify;
 pub(crate) mod pending;
 mod raw;
@@ -89,6 +93,7 @@ pub(crate) struct State {
     pub flows: flows::Flows,
     pub given: give::Given,
     pub bfe: bfe::Bfe,
+    pub net_events: net_events::Collector,
     pub injection: injection::Injection,
     pub pending: pending::Pending,
     pub classify_handles: classify_handle::ClassifyHandles,
@@ -150,6 +155,7 @@ impl State {
             flows: flows::Flows::default(),
             given: give::Given::default(),
             bfe: bfe::Bfe::new(config.bfe_running),
+            net_events: net_events::Collector::default(),
             injection: injection::Injection::default(),
             pending: pending::Pending::default(),
             classify_handles: classify_handle::ClassifyHandles::default(),
@@ -251,6 +257,7 @@ impl State {
             engine.stop(notifier);
             Ok(())
         });
+        self.net_events.bfe_stopped();
     }
 
     /// What the image with this number has registered, a line each.

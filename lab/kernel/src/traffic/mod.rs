@@ -39,6 +39,7 @@ mod icmp;
 pub(crate) mod injected;
 mod layer_data;
 mod made_up;
+mod net_event;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -23,21 +23,22 @@ const LOOPBACK: Interface = Interface { luid: 24 << 48, index: 1, kind: 24 };
 /// The network compartment of everything here.
 pub(super) const COMPARTMENT: u32 = 1;
 /// The network profile of everything here.
-const PROFILE: u32 = 1;
+pub(super) const PROFILE: u32 = 1;
 
 /// The SIDs of the user that every program runs as: S-1-5-21-1-2-3-1001, Everyone, Authenticated Users, Users.
-const USER: &[&[u8]] = &[
+pub(super) const USER: &[&[u8]] = &[
     &[1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0xe9, 3, 0, 0],
     &[1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
     &[1, 1, 0, 0, 0, 0, 0, 5, 11, 0, 0, 0],
     &[1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x21, 2, 0, 0],
 ];
 
+const UNICAST: u8 = 1;
+pub(super) const MULTICAST: u8 = 3;
+pub(super) const BROADCAST: u8 = 4;
+
 /// `NL_ADDRESS_TYPE` (nldef.h).
-fn address_type(address: IpAddr) -> u8 {
-    const UNICAST: u8 = 1;
-    const MULTICAST: u8 = 3;
-    const BROADCAST: u8 = 4;
+pub(super) fn address_type(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(address) if address.is_broadcast() => BROADCAST,
         address if address.is_multicast() => MULTICAST,
@@ -116,6 +117,10 @@ impl<'a> Facts<'a> {
     pub fn set_app(&mut self, id: Option<&'a [u8]>) {
         self.app = id.map_or(Value::Empty, Value::ByteBlob);
         self.user = id.map_or(Value::Empty, |_| Value::Token(USER));
+    }
+
+    pub fn is_loopback(&self) -> bool {
+        self.flags & FWP_CONDITION_FLAG_IS_LOOPBACK != 0
     }
 
     /// Type of the address that the packet goes to.

@@ -65,6 +65,17 @@ impl At {
         if v6 { v6_layer } else { v4_layer }
     }
 
+    /// Whether programs are known there.
+    pub fn is_ale(self) -> bool {
+        use At::*;
+        match self {
+            InboundIpPacket | OutboundIpPacket | InboundTransport | OutboundTransport | Stream | DatagramData
+            | InboundIcmpError | OutboundIcmpError => false,
+            BindRedirect | ResourceAssignment | ConnectRedirect | AuthConnect | AuthRecvAccept | FlowEstablished
+            | EndpointClosure | ResourceRelease | AuthListen => true,
+        }
+    }
+
     /// The layer where callouts see what was dropped here, if there is one.
     fn discard_layer(self, v6: bool) -> Option<u16> {
         match self {
@@ -181,6 +192,7 @@ impl<'a> Walk<'a> {
         let verdict = self.run(at, layer);
         // The control data are the callout's for the time of the call.
         self.scratch.shown_control.fill(0xDD);
+        self.tell(at, layer, &verdict);
         verdict
     }
 

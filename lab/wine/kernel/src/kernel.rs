@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::kmdf::Kmdf;
 use crate::ntos::io::IoManager;
@@ -30,6 +30,13 @@ pub struct Clock;
 impl Clock {
     pub fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    /// Units of 100 nanoseconds since 1601.
+    pub fn system_time(&self) -> u64 {
+        const UNIX_EPOCH: u64 = 116_444_736_000_000_000;
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        UNIX_EPOCH + (since_1970.as_nanos() / 100) as u64
     }
 }
 
