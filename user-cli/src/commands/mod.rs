@@ -4,6 +4,7 @@ pub mod ask;
 pub mod completions;
 pub mod driver;
 pub mod events;
+pub mod export;
 pub mod filter;
 pub mod flows;
 pub mod plan;

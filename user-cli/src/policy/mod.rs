@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod compile;
 pub mod document;
+pub mod export;
 pub mod plan;
 pub mod problem;
 mod value;
