@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub mod ask;
+pub mod clean;
 pub mod completions;
 pub mod driver;
 pub mod events;

@@ -127,6 +127,9 @@ pub struct Rule {
     /// The filter's context (FWPM_FILTER0.rawContext) for that callout, in hexadecimal: "0x..." [default: 0].
     #[schemars(with = "Option<TextOrNumber>")]
     pub context: Option<Spanned<Scalar>>,
+    /// The key of a provider context that there is, instead of a context.
+    #[schemars(with = "Option<String>")]
+    pub provider_context: Option<Spanned<String>>,
     /// The name of a [[sublayer]], a FWPM_SUBLAYER_* name or a key [default: the policy's].
     #[schemars(with = "Option<String>")]
     pub sublayer: Option<Spanned<String>>,

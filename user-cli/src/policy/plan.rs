@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use postern_engine::objects::{Callout, Condition, ConditionValue, Filter, FilterFlags, Provider, Sublayer};
+use postern_engine::objects::{
+    Callout, Condition, ConditionValue, Filter, FilterFlags, Provider, ProviderContext, Sublayer,
+};
 use postern_protocol::CALLOUTS;
 use serde::Serialize;
 use uuid::Uuid;
@@ -17,6 +19,7 @@ pub struct Live {
     pub providers: Vec<Provider>,
     pub sublayers: Vec<Sublayer>,
     pub callouts: Vec<Callout>,
+    pub contexts: Vec<ProviderContext>,
     pub filters: Vec<Filter>,
 }
 
@@ -27,6 +30,7 @@ impl Live {
             providers: engine.providers()?,
             sublayers: engine.sublayers()?,
             callouts: engine.callouts()?,
+            contexts: engine.provider_contexts()?,
             filters: engine.filters()?,
         })
     }
@@ -420,6 +424,7 @@ pub fn differences(there: &Filter, want: &Filter) -> Vec<Difference> {
     differ_by(&mut found, "layer", &there.layer, &want.layer, describe::layer);
     differ_by(&mut found, "action", &there.action, &want.action, describe::action);
     differ_by(&mut found, "context", &there.raw_context, &want.raw_context, |context| format!("{context:#x}"));
+    differ_by(&mut found, "provider context", &there.provider_context, &want.provider_context, |key| key_text(*key));
     differ_by(&mut found, "sublayer", &there.sublayer, &want.sublayer, describe::sublayer);
     differ_by(&mut found, "provider", &there.provider, &want.provider, |key| key_text(*key));
     differ_by(&mut found, "weight", &there.weight, &want.weight, |weight| describe::weight(*weight));

@@ -40,6 +40,10 @@ pub fn compile(
     let action = problems.word::<words::Action>(&rule.action);
     let called = called(rule, action, problems);
     let context = context(rule, action, problems);
+    let provider_context = rule.provider_context.as_ref().and_then(|text| problems.key(text));
+    if let (Some(text), Some(_)) = (&rule.provider_context, &rule.context) {
+        problems.push(Problem::error(text.span(), "a filter has a context or a provider context, not both"));
+    }
     let spec = spec(rule, action, problems);
     let layers = problems.each(&Some(rule.layer.clone()), Layers::parse);
     if problems.0.len() > before {
@@ -66,6 +70,8 @@ pub fn compile(
         filter.data.clone_from(&data);
         filter.flags.set(FilterFlags::PERSISTENT, lifetime == Lifetime::Persistent);
         filter.flags.set(FilterFlags::BOOTTIME, lifetime == Lifetime::BootTime);
+        filter.flags.set(FilterFlags::HAS_PROVIDER_CONTEXT, provider_context.is_some());
+        filter.provider_context = provider_context;
         if let Some(context) = context {
             filter.raw_context = context;
         }

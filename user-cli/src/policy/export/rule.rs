@@ -42,9 +42,6 @@ impl Defaults<'_> {
 
     fn said(&self, filter: &Filter, live: &Live, in_words: InWords) -> Result<Table, String> {
         let layer = layers::by_key(&filter.layer).ok_or("its layer is not known")?;
-        if filter.flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) {
-            return Err("it has a provider context".to_owned());
-        }
         let mut table = Table::new();
         let mut say = |key: &str, item: Value| table.insert(key, value(item)).is_none();
         say("name", filter.display.name.as_str().into());
@@ -57,6 +54,9 @@ impl Defaults<'_> {
         say("layer", layer.name.into());
         for (key, item) in action(filter, live) {
             say(key, item);
+        }
+        if let Some(context) = filter.provider_context {
+            say("provider-context", context.braced().to_string().into());
         }
         if filter.sublayer != self.sublayer {
             say("sublayer", sublayer_text(&filter.sublayer).into());

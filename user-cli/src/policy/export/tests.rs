@@ -2,7 +2,7 @@
 
 use postern_engine::layers::DataType;
 use postern_engine::objects::{
-    Action, Callout, Condition, ConditionValue, DisplayData, FilterFlags, MatchType, Session, Weight,
+    Action, Callout, Condition, ConditionValue, DisplayData, FilterFlags, MatchType, ProviderContext, Session, Weight,
 };
 use postern_engine::{Engine, SessionId};
 use postern_protocol::CALLOUTS;
@@ -45,6 +45,7 @@ fn engine() -> (Engine, SessionId) {
         let callout = Callout::new(theirs(layer.id), "theirs", layer.key);
         engine.callout_add(session, Callout { persistent: true, ..callout }).unwrap();
     }
+    engine.provider_context_add(session, ProviderContext::new(Uuid::from_u128(THEIRS), "theirs", vec![4])).unwrap();
     (engine, session)
 }
 
@@ -161,7 +162,7 @@ fn conditions(layer: u16) -> BoxedStrategy<Vec<Condition>> {
 fn filter() -> impl Strategy<Value = Filter> {
     let usual = vec![12u16, 14, 16, 18, 36, 40, 44, 46, 48, 50, 52];
     let layer = prop_oneof![1 => 0..layers::all().len() as u16, 3 => select(usual)];
-    let flags = select(vec![0u32, 1, 2, 8, 9, 0x10, 0x18]).prop_map(FilterFlags::from_bits_retain);
+    let flags = select(vec![0u32, 1, 2, 4, 8, 9, 0x10, 0x18]).prop_map(FilterFlags::from_bits_retain);
     let weight =
         prop_oneof![Just(Weight::Auto), (0..16u8).prop_map(Weight::Range), any::<u64>().prop_map(Weight::Exact)];
     let context = prop_oneof![Just(0), any::<u64>(), (0..1u64 << 30).prop_map(|bits| bits | 1 << 60)];
@@ -195,7 +196,8 @@ fn filter() -> impl Strategy<Value = Filter> {
                 sublayer,
                 weight,
                 conditions,
-                raw_context,
+                raw_context: if flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT) { 0 } else { raw_context },
+                provider_context: flags.contains(FilterFlags::HAS_PROVIDER_CONTEXT).then(|| Uuid::from_u128(THEIRS)),
                 data: data.clone(),
                 ..Filter::new("", layer.key, action)
             })
@@ -215,6 +217,7 @@ fn live(filters: Vec<Filter>) -> Live {
         providers: view.providers().cloned().collect(),
         sublayers: view.sublayers().cloned().collect(),
         callouts: view.callouts().collect(),
+        contexts: view.provider_contexts().cloned().collect(),
         filters: view.filters().cloned().collect(),
     }
 }
@@ -248,10 +251,10 @@ fn what_cannot_be_said_is_listed_and_kept() {
     engine.filter_add(session, filter, &mut ()).unwrap();
     let mut live = live(Vec::new());
     live.filters = engine.view(None).filters().cloned().collect();
-    live.filters[0].flags |= FilterFlags::HAS_PROVIDER_CONTEXT;
+    live.filters[0].flags |= FilterFlags::PERSISTENT | FilterFlags::BOOTTIME;
     let provider = live.providers.iter().find(|one| Some(one.key) == provider);
     let export = export(&live, provider, "theirs").unwrap();
     assert_eq!((export.filters, export.unsaid.len()), (0, 1));
-    assert_eq!(export.unsaid[0].why, "it has a provider context");
+    assert_eq!(export.unsaid[0].why, "it is persistent and boot-time at once");
     assert!(export.document.to_string().contains(&format!("keep = [\"{}\"]", live.filters[0].key.braced())));
 }
