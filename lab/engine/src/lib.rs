@@ -28,7 +28,7 @@ mod session;
 mod store;
 pub mod template;
 mod trace;
-mod values;
+pub mod values;
 pub mod weight;
 
 pub use arbitration::{

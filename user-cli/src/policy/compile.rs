@@ -12,7 +12,7 @@ use toml::Spanned;
 use uuid::{Uuid, uuid};
 
 use super::document::{Document, ProviderTable, Scalar, SublayerTable, Values};
-use super::problem::Problem;
+use super::problem::{Problem, Severity};
 use super::value;
 use super::words::{self, Lifetime};
 use crate::filter::own::SUBLAYER_WEIGHT;
@@ -36,6 +36,8 @@ pub struct Policy {
     pub providers: Vec<Provider>,
     pub sublayers: Vec<Sublayer>,
     pub filters: Vec<Wanted>,
+    /// What surprises people that is seen only while the file is read.
+    pub warnings: Vec<Problem>,
 }
 
 /// A filter that a rule asks for.
@@ -96,7 +98,7 @@ pub fn compile(document: &Document) -> Result<Policy, Vec<Problem>> {
     }
     names.keep_what_is_used(&filters);
     let keep = document.policy.keep.iter().filter_map(|key| problems.key(key)).collect();
-    match problems.0.is_empty() {
+    match problems.errors.is_empty() {
         true => Ok(Policy {
             name: policy,
             provider: names.own_provider,
@@ -104,21 +106,29 @@ pub fn compile(document: &Document) -> Result<Policy, Vec<Problem>> {
             providers: names.providers.into_values().collect(),
             sublayers: names.sublayers.into_values().collect(),
             filters,
+            warnings: problems.warnings,
         }),
-        false => Err(problems.0),
+        false => Err(problems.errors),
     }
 }
 
 /// What is wrong, as it is found.
 #[derive(Debug, Default)]
-struct Problems(Vec<Problem>);
+struct Problems {
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
 
 impl Problems {
     /// The filters of one rule have the same mistake: it is told once.
     fn push(&mut self, problem: Problem) {
-        let again = self.0.last().is_some_and(|last| last.span == problem.span && last.help == problem.help);
+        let list = match problem.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        let again = list.last().is_some_and(|last| last.span == problem.span && last.help == problem.help);
         if !again {
-            self.0.push(problem);
+            list.push(problem);
         }
     }
 

@@ -11,6 +11,7 @@ pub mod leftover;
 pub mod plan;
 pub mod problem;
 mod value;
+pub mod warn;
 mod words;
 
 use compile::Policy;

@@ -27,7 +27,7 @@ pub fn compile(
     objects: &Objects,
     problems: &mut Problems,
 ) -> Vec<Wanted> {
-    let before = problems.0.len();
+    let before = problems.errors.len();
     problems.name(&rule.name, "a rule");
     if let Some(text) = &rule.description {
         problems.printable(text);
@@ -46,7 +46,7 @@ pub fn compile(
     }
     let spec = spec(rule, action, problems);
     let layers = problems.each(&Some(rule.layer.clone()), Layers::parse);
-    if problems.0.len() > before {
+    if problems.errors.len() > before {
         return Vec::new();
     }
     // Its lifetime is not used: a policy's filters may be boot-time ones, too.
@@ -267,6 +267,13 @@ fn more(rule: &Rule, layer: &'static Layer, conditions: &mut Vec<Condition>, pro
             problems.push(Problem { help: failure.help, ..Problem::error(given.span.clone(), failure.message) });
             continue;
         };
+        if conditions.iter().any(|condition| condition.field == field) {
+            let name = condition::NAMES.name(&field).unwrap_or_default();
+            problems.push(
+                Problem::warning(given.span.clone(), format!("another key of the rule is for the same field, {name}"))
+                    .help("conditions on one field are alternatives: traffic need not match both"),
+            );
+        }
         let field_type = &layer.fields[index];
         match reading {
             Reading::Value(words) => {
