@@ -7,7 +7,8 @@ use postern_engine::objects::Session;
 use uuid::Uuid;
 
 use crate::commands::{
-    ask, changes, completions, connect, driver, endure, events, filter, flows, lab, plan, replay, state, watch,
+    ask, changes, clean, completions, connect, driver, endure, events, export, filter, flows, lab, plan, replay, state,
+    watch,
 };
 use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
@@ -44,6 +45,12 @@ enum Command {
     Plan(plan::PlanArguments),
     /// Puts a policy in force
     Apply(plan::ApplyArguments),
+    /// Writes a policy of the filters that there are
+    Export(export::Arguments),
+    /// Tells whether anything of a provider or of the driver is left
+    VerifyClean(clean::VerifyArguments),
+    /// Removes everything of a provider
+    Clean(clean::Arguments),
     /// Replays a capture file as traffic
     Replay(replay::Arguments),
     /// Tries one outgoing connection
@@ -125,6 +132,9 @@ fn run(cli: Cli, output: Output) -> Result<Exit> {
         Command::Filter(command) => filter::run(&context, command),
         Command::Plan(arguments) => plan::plan(&context, arguments),
         Command::Apply(arguments) => plan::apply(&context, arguments),
+        Command::Export(arguments) => export::run(&context, arguments),
+        Command::VerifyClean(arguments) => clean::verify(&context, arguments),
+        Command::Clean(arguments) => clean::clean(&context, arguments),
         Command::Replay(arguments) => replay::run(&context, arguments),
         Command::Connect(arguments) => connect::connect(&context, arguments),
         Command::Accept(arguments) => connect::accept(&context, arguments),

@@ -258,3 +258,24 @@ fn two_rules_of_one_name_at_one_layer_are_refused() {
     assert!(ran.err.contains("two rules named 'x' are at layer ALE_AUTH_LISTEN_V4"), "{}", ran.err);
     assert!(ran.err.contains("policy.toml:8:8") && ran.err.contains("policy.toml:4:8"), "{}", ran.err);
 }
+
+#[test]
+fn warnings_are_told_and_can_be_refused() {
+    let lab = Lab::started();
+    let policy = Policy::new("[[rule]]\nname = \"b\"\nlayer = \"connect\"\naction = \"block\"\nprotocol = \"udp\"\n");
+    let ran = policy.run(&lab, &["plan"]);
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert!(ran.err.contains("warning: rule 'b' blocks DHCP, DHCPv6, DNS too") && ran.err.contains("policy.toml:4:8"));
+    let refused = policy.run(&lab, &["apply", "--yes", "--deny-warnings"]);
+    assert!(refused.code == 1 && refused.err.contains("1 warning: nothing was changed"), "{refused:?}");
+    assert_eq!(objects(&lab), (0, 0, 0, 0));
+    let applied = policy.apply(&lab);
+    assert_eq!((applied["warnings"][0]["line"].as_u64(), applied["applied"].as_bool()), (Some(4), Some(true)));
+}
+
+#[test]
+fn the_published_schema_is_the_one_that_is_printed() {
+    let lab = Lab::absent();
+    let published = include_str!("../../docs/policy.schema.json");
+    assert_eq!(lab.ok(&["plan", "--schema"]), published, "`postern plan --schema > docs/policy.schema.json`");
+}

@@ -31,7 +31,7 @@ mod store;
 mod sublayer;
 pub mod template;
 mod trace;
-mod values;
+pub mod values;
 pub mod weight;
 
 pub use arbitration::{

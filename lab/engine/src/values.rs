@@ -69,7 +69,7 @@ fn below(bit: u32) -> u128 {
 
 /// Whether every value that `wanted` matches is matched by one of the alternatives, which are conditions on the same field. `false` where that
 /// cannot be told: of tokens, and of byte strings compared otherwise than with one value.
-pub(crate) fn contain(alternatives: &[Condition], wanted: &Condition, of: DataType) -> bool {
+pub fn contain(alternatives: &[Condition], wanted: &Condition, of: DataType) -> bool {
     if alternatives.contains(wanted) {
         return true;
     }
@@ -83,6 +83,32 @@ pub(crate) fn contain(alternatives: &[Condition], wanted: &Condition, of: DataTy
         (None, Some(bytes)) => alternatives.iter().any(|condition| matches_bytes(condition, bytes) == Some(true)),
         (None, None) => false,
     }
+}
+
+/// Whether every value is matched by one of the alternatives. `false` where that cannot be told.
+pub fn match_every_value(alternatives: &[Condition], of: DataType) -> bool {
+    let everything = match of {
+        DataType::Uint8 => ConditionValue::Uint8(0),
+        DataType::Uint16 => ConditionValue::Uint16(0),
+        DataType::Uint32 => ConditionValue::Uint32(0),
+        DataType::Uint64 => ConditionValue::Uint64(0),
+        DataType::ByteArray6 => ConditionValue::ByteArray6([0; 6]),
+        DataType::ByteArray16 => ConditionValue::ByteArray16([0; 16]),
+        _ => return opposites(alternatives),
+    };
+    let everything = Condition { match_type: MatchType::GreaterOrEqual, value: everything, ..alternatives[0].clone() };
+    contain(alternatives, &everything, of)
+}
+
+/// Two byte strings that a value cannot be at once, each of which it may not be.
+fn opposites(alternatives: &[Condition]) -> bool {
+    let differs = |one: &Condition| one.match_type == MatchType::NotEqual;
+    alternatives.iter().filter(|one| differs(one)).any(|one| {
+        alternatives.iter().any(|other| {
+            matches!(other.match_type, MatchType::NotEqual if other.value != one.value)
+                || matches!(other.match_type, MatchType::Equal if other.value == one.value)
+        })
+    })
 }
 
 /// Whether some value is matched by both. `true` where that cannot be told.

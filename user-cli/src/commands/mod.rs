@@ -2,9 +2,11 @@
 
 pub mod ask;
 pub mod changes;
+pub mod clean;
 pub mod completions;
 pub mod driver;
 pub mod events;
+pub mod export;
 pub mod filter;
 pub mod flows;
 pub mod plan;

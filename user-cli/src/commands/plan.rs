@@ -14,7 +14,7 @@ use crate::output::{self, Output, counted};
 use crate::policy::apply::carry_out;
 use crate::policy::compile::Policy;
 use crate::policy::plan::{Change, Kind, Live, Plan};
-use crate::policy::problem::{ProblemView, Source};
+use crate::policy::problem::{ProblemView, SHOWN, Source};
 use crate::policy::{self, document};
 
 #[derive(Debug, Args)]
@@ -42,6 +42,9 @@ pub struct PlanArguments {
     /// Print the JSON schema of policies
     #[arg(long, exclusive = true)]
     schema: bool,
+    /// Fail if anything in the policy deserves a warning
+    #[arg(long)]
+    deny_warnings: bool,
 }
 
 #[derive(Debug, Args)]
@@ -57,6 +60,9 @@ pub struct ApplyArguments {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// Change nothing if anything in the policy deserves a warning
+    #[arg(long)]
+    deny_warnings: bool,
 }
 
 pub fn plan(context: &Context, arguments: PlanArguments) -> Result<Exit> {
@@ -65,26 +71,28 @@ pub fn plan(context: &Context, arguments: PlanArguments) -> Result<Exit> {
         return Ok(Exit::Success);
     };
     let (source, policy) = read(&file)?;
+    let warnings = warn(context, &source, &policy, arguments.deny_warnings)?;
     let engine = context.engine(false)?;
     let plan = transaction(&*engine, Access::ReadOnly, || compare(&*engine, &policy, &source))?;
     let exit = if plan.is_empty() { Exit::Success } else { Exit::Differs };
-    context.output.print(&View::new(&policy, &plan, false), View::to_text)?;
+    context.output.print(&View::new(&policy, &plan, false, &warnings), View::to_text)?;
     Ok(exit)
 }
 
 pub fn apply(context: &Context, arguments: ApplyArguments) -> Result<Exit> {
     let (source, policy) = read(&arguments.file)?;
+    let warnings = warn(context, &source, &policy, arguments.deny_warnings)?;
     let engine = context.engine(false)?;
     let shown = if arguments.yes {
         None
     } else {
         let plan = transaction(&*engine, Access::ReadOnly, || compare(&*engine, &policy, &source))?;
         if plan.is_empty() {
-            context.output.print(&View::new(&policy, &plan, false), View::to_text)?;
+            context.output.print(&View::new(&policy, &plan, false, &warnings), View::to_text)?;
             return Ok(Exit::Success);
         }
         // What is asked about is shown beside the question, whatever becomes of standard output.
-        eprint!("{}", View::new(&policy, &plan, false).to_text());
+        eprint!("{}", View::new(&policy, &plan, false, &warnings).to_text());
         if !confirmed("apply this?")? {
             return Err(Failure::new("nothing was changed"));
         }
@@ -99,7 +107,7 @@ pub fn apply(context: &Context, arguments: ApplyArguments) -> Result<Exit> {
         carry_out(&*engine, &policy, &plan, &source)?;
         Ok(plan)
     })?;
-    let view = View::new(&policy, &plan, true);
+    let view = View::new(&policy, &plan, true, &warnings);
     match shown {
         Some(_) if context.output == Output::Human => output::write(&view.summary())?,
         _ => context.output.print(&view, View::to_text)?,
@@ -128,6 +136,25 @@ fn read(file: &Path) -> Result<(Source, Policy)> {
     Ok((source, policy))
 }
 
+/// Shows the warnings; with `--json` they are part of the result.
+fn warn(context: &Context, source: &Source, policy: &Policy, deny: bool) -> Result<Vec<ProblemView>> {
+    let warnings = policy::warn::warnings(policy);
+    if context.output == Output::Human || deny {
+        for warning in warnings.iter().take(SHOWN) {
+            eprintln!("{}\n", source.show(warning));
+        }
+        if warnings.len() > SHOWN {
+            eprintln!("and {} more warnings", warnings.len() - SHOWN);
+        }
+    }
+    if deny && !warnings.is_empty() {
+        let count = counted(warnings.len() as u64, "warning");
+        return Err(Failure::new(format!("{count}: nothing was changed"))
+            .help("leave --deny-warnings out to go on all the same"));
+    }
+    Ok(warnings.iter().map(|warning| source.view(warning)).collect())
+}
+
 fn compare(engine: &dyn FilterEngine, policy: &Policy, source: &Source) -> Result<Plan> {
     let live = Live::read(engine).map_err(explain)?;
     Plan::new(policy, &live, |wanted| source.line(wanted.span.start))
@@ -140,12 +167,12 @@ struct View<'a> {
     changes: &'a [Change],
     unchanged: usize,
     applied: bool,
-    warnings: Vec<ProblemView>,
+    warnings: &'a [ProblemView],
 }
 
 impl View<'_> {
-    fn new<'a>(policy: &'a Policy, plan: &'a Plan, applied: bool) -> View<'a> {
-        View { policy: &policy.name, changes: &plan.changes, unchanged: plan.unchanged, applied, warnings: Vec::new() }
+    fn new<'a>(policy: &'a Policy, plan: &'a Plan, applied: bool, warnings: &'a [ProblemView]) -> View<'a> {
+        View { policy: &policy.name, changes: &plan.changes, unchanged: plan.unchanged, applied, warnings }
     }
 
     fn to_text(&self) -> String {

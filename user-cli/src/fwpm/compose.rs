@@ -49,7 +49,7 @@ pub fn provider_context(arena: &Bump, context: &ProviderContext) -> Result<FWPM_
         ContextContent::General(buffer) => content.dataBuffer = arena.alloc(blob(arena, buffer)),
         ContextContent::ClassifyOptions(options) => {
             let options = options.iter().map(|of| {
-                Ok(FWPM_CLASSIFY_OPTION0 {
+                Ok::<_, &'static str>(FWPM_CLASSIFY_OPTION0 {
                     r#type: of.option as FWP_CLASSIFY_OPTION_TYPE,
                     value: single(arena, &of.value).map_err(|_| context_type.symbol())?,
                 })

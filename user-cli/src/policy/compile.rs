@@ -1,6 +1,6 @@
 //! From a document to objects of the filter engine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
@@ -12,12 +12,14 @@ use toml::Spanned;
 use uuid::{Uuid, uuid};
 
 use super::document::{Document, ProviderTable, Scalar, SublayerTable, Values};
-use super::problem::Problem;
+use super::problem::{Problem, Severity};
 use super::value;
 use super::words::{self, Lifetime};
 use crate::filter::own::SUBLAYER_WEIGHT;
 
 mod rule;
+
+pub use rule::numbers;
 
 /// What a policy's keys are derived from, together with its name.
 const NAMESPACE: Uuid = uuid!("706f7374-6572-4e00-9000-000000000020");
@@ -28,10 +30,14 @@ pub struct Policy {
     pub name: String,
     /// Whose filters go when their rules have left the file.
     pub provider: Uuid,
+    /// But for these.
+    pub keep: HashSet<Uuid>,
     /// Those that rules or sublayers refer to, and that the file says something of.
     pub providers: Vec<Provider>,
     pub sublayers: Vec<Sublayer>,
     pub filters: Vec<Wanted>,
+    /// What surprises people that is seen only while the file is read.
+    pub warnings: Vec<Problem>,
 }
 
 /// A filter that a rule asks for.
@@ -91,28 +97,38 @@ pub fn compile(document: &Document) -> Result<Policy, Vec<Problem>> {
         }
     }
     names.keep_what_is_used(&filters);
-    match problems.0.is_empty() {
+    let keep = document.policy.keep.iter().filter_map(|key| problems.key(key)).collect();
+    match problems.errors.is_empty() {
         true => Ok(Policy {
             name: policy,
             provider: names.own_provider,
+            keep,
             providers: names.providers.into_values().collect(),
             sublayers: names.sublayers.into_values().collect(),
             filters,
+            warnings: problems.warnings,
         }),
-        false => Err(problems.0),
+        false => Err(problems.errors),
     }
 }
 
 /// What is wrong, as it is found.
 #[derive(Debug, Default)]
-struct Problems(Vec<Problem>);
+struct Problems {
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
 
 impl Problems {
     /// The filters of one rule have the same mistake: it is told once.
     fn push(&mut self, problem: Problem) {
-        let again = self.0.last().is_some_and(|last| last.span == problem.span && last.help == problem.help);
+        let list = match problem.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        let again = list.last().is_some_and(|last| last.span == problem.span && last.help == problem.help);
         if !again {
-            self.0.push(problem);
+            list.push(problem);
         }
     }
 
@@ -177,16 +193,21 @@ impl Problems {
     }
 }
 
+/// What a name of the file stands for: several objects may have it, and are then known by their keys alone.
+type Named = Option<Uuid>;
+
 /// Providers and sublayers, by the names that rules have for them.
 struct Objects {
     own_provider: Uuid,
     own_sublayer: Uuid,
-    named_providers: HashMap<String, Uuid>,
-    named_sublayers: HashMap<String, Uuid>,
+    named_providers: HashMap<String, Named>,
+    named_sublayers: HashMap<String, Named>,
     providers: BTreeMap<Uuid, Provider>,
     sublayers: BTreeMap<Uuid, Sublayer>,
     /// Those that the file does not say whether they are persistent: as what refers to them needs it.
     as_needed: Vec<Uuid>,
+    /// Those that the file does not speak of.
+    implied: Vec<Uuid>,
 }
 
 impl Objects {
@@ -201,7 +222,8 @@ impl Objects {
             named_sublayers: HashMap::new(),
             providers: BTreeMap::new(),
             sublayers: BTreeMap::new(),
-            as_needed: vec![own_provider, own_sublayer],
+            as_needed: Vec::new(),
+            implied: Vec::new(),
         };
         let description = || head.description.as_ref().map_or_else(String::new, |text| text.get_ref().clone());
         if let Some(text) = &head.description {
@@ -217,6 +239,7 @@ impl Objects {
             let provider =
                 Provider { key: own_provider, display, persistent: false, data: Vec::new(), service_name: None };
             objects.providers.insert(own_provider, provider);
+            objects.implied.push(own_provider);
         }
         for table in &document.sublayers {
             objects.add_sublayer(table, policy, problems);
@@ -233,6 +256,7 @@ impl Objects {
                 weight: SUBLAYER_WEIGHT,
             };
             objects.sublayers.insert(own_sublayer, sublayer);
+            objects.implied.push(own_sublayer);
         }
         objects
     }
@@ -240,9 +264,10 @@ impl Objects {
     fn add_provider(&mut self, table: &ProviderTable, policy: &str, problems: &mut Problems) {
         let name = table.name.get_ref();
         let (key, display) = described("provider", &table.name, &table.key, &table.description, policy, problems);
-        if self.named_providers.insert(name.clone(), key).is_some() || self.providers.contains_key(&key) {
-            problems.push(Problem::error(table.name.span(), "two providers have this name, or this key"));
+        if self.providers.contains_key(&key) {
+            problems.push(Problem::error(table.name.span(), "two providers have this key, or this name and none"));
         }
+        self.named_providers.entry(name.clone()).and_modify(|named| *named = None).or_insert(Some(key));
         if table.persistent.is_none() {
             self.as_needed.push(key);
         }
@@ -261,9 +286,10 @@ impl Objects {
     fn add_sublayer(&mut self, table: &SublayerTable, policy: &str, problems: &mut Problems) {
         let name = table.name.get_ref();
         let (key, display) = described("sublayer", &table.name, &table.key, &table.description, policy, problems);
-        if self.named_sublayers.insert(name.clone(), key).is_some() || self.sublayers.contains_key(&key) {
-            problems.push(Problem::error(table.name.span(), "two sublayers have this name, or this key"));
+        if self.sublayers.contains_key(&key) {
+            problems.push(Problem::error(table.name.span(), "two sublayers have this key, or this name and none"));
         }
+        self.named_sublayers.entry(name.clone()).and_modify(|named| *named = None).or_insert(Some(key));
         if table.persistent.is_none() {
             self.as_needed.push(key);
         }
@@ -292,7 +318,7 @@ impl Objects {
         find(name, "sublayer", &self.named_sublayers, &guids::sublayer::NAMES, problems)
     }
 
-    /// Drops what nothing refers to, and makes persistent what something persistent refers to: an object must not refer to one that
+    /// Drops what the file does not speak of and nothing refers to, and makes persistent what something persistent refers to: an object must not refer to one that
     /// may go before it.
     fn keep_what_is_used(&mut self, filters: &[Wanted]) {
         let mut used: HashMap<Uuid, bool> = HashMap::new();
@@ -304,20 +330,20 @@ impl Objects {
                 refer(provider, persistent);
             }
         }
-        self.sublayers.retain(|key, _| used.contains_key(key));
+        let as_needed = |key: &Uuid| self.as_needed.contains(key) || self.implied.contains(key);
+        let implied = |key: &Uuid| self.implied.contains(key);
+        self.sublayers.retain(|key, _| used.contains_key(key) || !implied(key));
         for sublayer in self.sublayers.values_mut() {
-            if self.as_needed.contains(&sublayer.key) {
-                sublayer.persistent = used[&sublayer.key];
+            if as_needed(&sublayer.key) {
+                sublayer.persistent = used.get(&sublayer.key).copied().unwrap_or_default();
             }
             if let Some(provider) = sublayer.provider {
                 *used.entry(provider).or_default() |= sublayer.persistent;
             }
         }
-        self.providers.retain(|key, _| used.contains_key(key));
-        for provider in self.providers.values_mut() {
-            if self.as_needed.contains(&provider.key) {
-                provider.persistent = used[&provider.key];
-            }
+        self.providers.retain(|key, _| used.contains_key(key) || !implied(key));
+        for provider in self.providers.values_mut().filter(|provider| as_needed(&provider.key)) {
+            provider.persistent = used.get(&provider.key).copied().unwrap_or_default();
         }
     }
 }
@@ -344,12 +370,16 @@ fn described(
 fn find(
     name: &Spanned<String>,
     what: &str,
-    named: &HashMap<String, Uuid>,
+    named: &HashMap<String, Named>,
     symbols: &Names,
     problems: &mut Problems,
 ) -> Option<Uuid> {
     let text = name.get_ref();
-    let found = named.get(text).copied().or_else(|| symbols.key(text)).or_else(|| Uuid::try_parse(text).ok());
+    if named.get(text) == Some(&None) {
+        problems.push(Problem::error(name.span(), format!("several {what}s are named '{text}'")).help("write the key"));
+        return None;
+    }
+    let found = named.get(text).copied().flatten().or_else(|| symbols.key(text)).or_else(|| Uuid::try_parse(text).ok());
     if found.is_none() {
         let mut known: Vec<&str> = named.keys().map(String::as_str).collect();
         known.sort_unstable();

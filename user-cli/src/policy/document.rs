@@ -48,6 +48,10 @@ pub struct Head {
     /// How long filters live that do not say so: static is until removed or the base filtering engine stops [default: static].
     #[schemars(with = "Option<words::Lifetime>")]
     pub lifetime: Option<Spanned<String>>,
+    /// Keys of filters of the provider that stay although no rule speaks of them: `postern export` lists what a policy cannot say.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub keep: Vec<Spanned<String>>,
 }
 
 /// A sublayer (FWPM_SUBLAYER0).
@@ -120,9 +124,12 @@ pub struct Rule {
     /// The key or FWPM_CALLOUT_* name of a callout of another program.
     #[schemars(with = "Option<String>")]
     pub callout: Option<Spanned<String>>,
-    /// The filter's context for that callout, in hexadecimal: "0x..." [default: 0].
+    /// The filter's context (FWPM_FILTER0.rawContext) for that callout, in hexadecimal: "0x..." [default: 0].
     #[schemars(with = "Option<TextOrNumber>")]
     pub context: Option<Spanned<Scalar>>,
+    /// The key of a provider context that there is, instead of a context.
+    #[schemars(with = "Option<String>")]
+    pub provider_context: Option<Spanned<String>>,
     /// The name of a [[sublayer]], a FWPM_SUBLAYER_* name or a key [default: the policy's].
     #[schemars(with = "Option<String>")]
     pub sublayer: Option<Spanned<String>>,

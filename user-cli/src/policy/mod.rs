@@ -1,13 +1,17 @@
 //! Policies: filters as a file says them, compared with those that there are, and put in force in one transaction.
 //!
 //! [`document`] is the file, [`compile`] makes objects of it, [`plan`] compares them with the engine's, [`apply`] makes the engine's so.
+//! [`export`] is the way back. [`leftover`] tells what of a provider is still there.
 
 pub mod apply;
 pub mod compile;
 pub mod document;
+pub mod export;
+pub mod leftover;
 pub mod plan;
 pub mod problem;
 mod value;
+pub mod warn;
 mod words;
 
 use compile::Policy;

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use postern_engine::objects::{Callout, Condition, ConditionValue, Filter, FilterFlags, Provider, Sublayer};
+use postern_engine::objects::{
+    Callout, Condition, ConditionValue, Filter, FilterFlags, Provider, ProviderContext, Sublayer,
+};
 use postern_protocol::CALLOUTS;
 use serde::Serialize;
 use uuid::Uuid;
@@ -17,6 +19,7 @@ pub struct Live {
     pub providers: Vec<Provider>,
     pub sublayers: Vec<Sublayer>,
     pub callouts: Vec<Callout>,
+    pub contexts: Vec<ProviderContext>,
     pub filters: Vec<Filter>,
 }
 
@@ -27,6 +30,7 @@ impl Live {
             providers: engine.providers()?,
             sublayers: engine.sublayers()?,
             callouts: engine.callouts()?,
+            contexts: engine.provider_contexts()?,
             filters: engine.filters()?,
         })
     }
@@ -117,7 +121,7 @@ impl Plan {
         let mut found = vec![false; policy.filters.len()];
         for filter in &live.filters {
             let Some(&index) = wanted.get(&filter.key) else {
-                if filter.provider == Some(policy.provider) {
+                if filter.provider == Some(policy.provider) && !policy.keep.contains(&filter.key) {
                     plan.delete.push(filter.clone());
                     plan.changes.push(Change::of_filter(Kind::Remove, filter, None, Vec::new()));
                 }
@@ -243,12 +247,10 @@ impl Plan {
         let of_policy = |what: &str, key: Uuid, name: &str| {
             key == compile::key(&policy.name, what, "") || key == compile::key(&policy.name, what, name)
         };
-        let comes = |keys: &[Uuid], key: &Uuid| keys.contains(key);
-        let new_callouts: Vec<Uuid> = self.callouts.add.iter().map(|callout| callout.key).collect();
         for callout in &live.callouts {
             let drivers = CALLOUTS.iter().any(|ours| ours.key() == callout.key.as_u128());
             let ours = drivers && callout.provider == Some(policy.provider);
-            if ours && !called.contains(&callout.key) && !comes(&new_callouts, &callout.key) {
+            if ours && !called.contains(&callout.key) {
                 self.dropped("callout", &callout.display.name, callout.key);
                 self.callouts.delete.push(callout.clone());
             } else {
@@ -256,10 +258,10 @@ impl Plan {
             }
         }
         providers.extend(self.callouts.add.iter().filter_map(|callout| callout.provider));
-        let new_sublayers: Vec<Uuid> = self.sublayers.add.iter().map(|sublayer| sublayer.key).collect();
         for sublayer in &live.sublayers {
+            let said = policy.sublayers.iter().any(|other| other.key == sublayer.key);
             let ours = of_policy("sublayer", sublayer.key, &sublayer.display.name);
-            if ours && !sublayers.contains(&sublayer.key) && !comes(&new_sublayers, &sublayer.key) {
+            if ours && !said && !sublayers.contains(&sublayer.key) {
                 self.dropped("sublayer", &sublayer.display.name, sublayer.key);
                 self.sublayers.delete.push(sublayer.clone());
             } else {
@@ -268,9 +270,9 @@ impl Plan {
         }
         providers.extend(self.sublayers.add.iter().filter_map(|sublayer| sublayer.provider));
         for provider in &live.providers {
+            let said = policy.providers.iter().any(|other| other.key == provider.key);
             let ours = of_policy("provider", provider.key, &provider.display.name);
-            let comes = self.providers.add.iter().any(|other| other.key == provider.key);
-            if ours && !providers.contains(&provider.key) && !comes {
+            if ours && !said && !providers.contains(&provider.key) {
                 self.dropped("provider", &provider.display.name, provider.key);
                 self.providers.delete.push(provider.clone());
             }
@@ -415,13 +417,14 @@ fn key_text(key: Option<Uuid>) -> String {
 }
 
 /// What of a filter is not as the policy wants it. Ids, effective weights and what else the engine adds do not count.
-fn differences(there: &Filter, want: &Filter) -> Vec<Difference> {
+pub fn differences(there: &Filter, want: &Filter) -> Vec<Difference> {
     let mut found = Vec::new();
     differ_by(&mut found, "name", &there.display.name, &want.display.name, String::clone);
     differ_by(&mut found, "description", &there.display.description, &want.display.description, String::clone);
     differ_by(&mut found, "layer", &there.layer, &want.layer, describe::layer);
     differ_by(&mut found, "action", &there.action, &want.action, describe::action);
     differ_by(&mut found, "context", &there.raw_context, &want.raw_context, |context| format!("{context:#x}"));
+    differ_by(&mut found, "provider context", &there.provider_context, &want.provider_context, |key| key_text(*key));
     differ_by(&mut found, "sublayer", &there.sublayer, &want.sublayer, describe::sublayer);
     differ_by(&mut found, "provider", &there.provider, &want.provider, |key| key_text(*key));
     differ_by(&mut found, "weight", &there.weight, &want.weight, |weight| describe::weight(*weight));

@@ -45,8 +45,8 @@ impl Problem {
     }
 }
 
-/// So many errors are shown of a file that has more.
-const SHOWN: usize = 20;
+/// So many errors or warnings are shown of a file that has more.
+pub const SHOWN: usize = 20;
 
 /// The text that problems are found in.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Values of conditions, as the layer's field needs them.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use postern_engine::layers::{DataType, Field, FieldType};
 use postern_engine::objects::{ConditionValue, MatchType};
@@ -8,6 +8,7 @@ use postern_engine::objects::{ConditionValue, MatchType};
 use super::words::Numbers;
 use crate::filter::address::Addresses;
 use crate::filter::{app_id, sid};
+use crate::output::hex;
 
 /// What a text means at a field: one value, a network, or a range.
 pub fn parse(field: &Field, words: &Numbers, text: &str) -> Result<(MatchType, ConditionValue), String> {
@@ -104,4 +105,41 @@ pub fn bytes(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
+/// The text that [`one`] reads a value from.
+pub fn text(field: &Field, words: &Numbers, value: &ConditionValue) -> Option<String> {
+    let address = field.field_type == FieldType::IpAddress;
+    let number = |number: u64| match words.name(number) {
+        Some(word) => word.to_owned(),
+        None => number.to_string(),
+    };
+    let text = match value {
+        ConditionValue::Uint32(bits) if address => Ipv4Addr::from(*bits).to_string(),
+        ConditionValue::Uint8(n) => number(u64::from(*n)),
+        ConditionValue::Uint16(n) => number(u64::from(*n)),
+        ConditionValue::Uint32(n) => number(u64::from(*n)),
+        ConditionValue::Uint64(n) => number(*n),
+        ConditionValue::ByteArray16(bytes) if address => Ipv6Addr::from(*bytes).to_string(),
+        ConditionValue::ByteBlob(blob) => {
+            let path = app_id::text(blob).filter(|path| app_id::nt_path(path).as_ref() == Ok(path));
+            path.unwrap_or_else(|| format!("0x{}", hex(blob)))
+        }
+        ConditionValue::ByteArray16(bytes) => format!("0x{}", hex(bytes)),
+        ConditionValue::Sid(bytes) => sid::text(bytes)?,
+        ConditionValue::SecurityDescriptor(bytes) => {
+            sid::described(bytes).unwrap_or_else(|| format!("0x{}", hex(bytes)))
+        }
+        ConditionValue::UnicodeString(text) => text.clone(),
+        ConditionValue::ByteArray6(bytes) => bytes.map(|byte| format!("{byte:02x}")).join("-"),
+        ConditionValue::V4AddrMask { addr, mask } if mask.leading_ones() == mask.count_ones() => {
+            format!("{}/{}", Ipv4Addr::from(addr & mask), mask.count_ones())
+        }
+        ConditionValue::V6AddrMask { addr, prefix } => {
+            let mask = !u128::MAX.checked_shr(u32::from(*prefix)).unwrap_or(0);
+            format!("{}/{prefix}", Ipv6Addr::from(u128::from_be_bytes(*addr) & mask))
+        }
+        ConditionValue::V4AddrMask { .. } | ConditionValue::Range(_) | ConditionValue::Empty => return None,
+    };
+    Some(text)
 }

@@ -101,6 +101,10 @@ impl Match {
     pub fn match_type(self) -> MatchType {
         MATCHES[self as usize].1
     }
+
+    pub fn of(match_type: MatchType) -> Match {
+        MATCHES[match_type as usize].0
+    }
 }
 
 /// One of the words of `T`.
@@ -134,6 +138,21 @@ impl Numbers {
             let or = if words.is_empty() { String::new() } else { format!("{} or ", words.join(", ")) };
             format!("'{text}' is no {}: write {or}a number", self.what)
         })
+    }
+
+    pub fn name(&self, number: u64) -> Option<&'static str> {
+        self.words.iter().find(|(_, of)| u64::from(*of) == number).map(|(word, _)| *word)
+    }
+
+    /// The words of a mask's bits, and a number for those without.
+    pub fn mask(&self, mask: u32) -> Vec<String> {
+        let mut words: Vec<String> =
+            self.words.iter().filter(|(_, bit)| mask & bit != 0).map(|(word, _)| (*word).to_owned()).collect();
+        let rest = self.words.iter().fold(mask, |rest, (_, bit)| rest & !bit);
+        if rest != 0 || words.is_empty() {
+            words.push(format!("{rest:#x}"));
+        }
+        words
     }
 }
 
@@ -217,6 +236,7 @@ mod tests {
     #[test]
     fn every_match_type_has_its_word() {
         for word in Match::value_variants() {
+            assert_eq!(Match::of(word.match_type()), *word);
             // The word is the header's name.
             assert_eq!(name(word).replace('-', "").to_lowercase(), format!("{:?}", word.match_type()).to_lowercase());
         }

@@ -27,7 +27,7 @@ pub fn compile(
     objects: &Objects,
     problems: &mut Problems,
 ) -> Vec<Wanted> {
-    let before = problems.0.len();
+    let before = problems.errors.len();
     problems.name(&rule.name, "a rule");
     if let Some(text) = &rule.description {
         problems.printable(text);
@@ -39,9 +39,14 @@ pub fn compile(
     let data = problems.data(&rule.data);
     let action = problems.word::<words::Action>(&rule.action);
     let called = called(rule, action, problems);
+    let context = context(rule, action, problems);
+    let provider_context = rule.provider_context.as_ref().and_then(|text| problems.key(text));
+    if let (Some(text), Some(_)) = (&rule.provider_context, &rule.context) {
+        problems.push(Problem::error(text.span(), "a filter has a context or a provider context, not both"));
+    }
     let spec = spec(rule, action, problems);
     let layers = problems.each(&Some(rule.layer.clone()), Layers::parse);
-    if problems.0.len() > before {
+    if problems.errors.len() > before {
         return Vec::new();
     }
     // Its lifetime is not used: a policy's filters may be boot-time ones, too.
@@ -65,9 +70,13 @@ pub fn compile(
         filter.data.clone_from(&data);
         filter.flags.set(FilterFlags::PERSISTENT, lifetime == Lifetime::Persistent);
         filter.flags.set(FilterFlags::BOOTTIME, lifetime == Lifetime::BootTime);
-        if let Some((action, context)) = called {
-            filter.action = action;
+        filter.flags.set(FilterFlags::HAS_PROVIDER_CONTEXT, provider_context.is_some());
+        filter.provider_context = provider_context;
+        if let Some(context) = context {
             filter.raw_context = context;
+        }
+        if let Some(action) = called {
+            filter.action = action;
             let decides = !matches!(action, Action::CalloutInspection(_));
             let fail_closed = rule.fail_closed.as_ref().is_some_and(|given| *given.get_ref());
             filter.flags.set(FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, decides && !fail_closed);
@@ -86,24 +95,37 @@ pub fn compile(
     wanted
 }
 
-/// The action of a filter that calls another program's callout, and its context.
-fn called(rule: &Rule, action: Option<words::Action>, problems: &mut Problems) -> Option<(Action, u64)> {
+/// The filter's context. Those of filters for the driver's callouts are made of other words.
+fn context(rule: &Rule, action: Option<words::Action>, problems: &mut Problems) -> Option<u64> {
+    let given = rule.context.as_ref()?;
+    if let Some(
+        verb @ (words::Action::CalloutPermit
+        | words::Action::CalloutBlock
+        | words::Action::CalloutInspect
+        | words::Action::CalloutHold),
+    ) = action
+    {
+        problems.push(
+            Problem::error(given.span(), format!("context means nothing with action {}", words::name(&verb)))
+                .help("the driver's callouts are told by silent, reject, hold-for and otherwise"),
+        );
+        return None;
+    }
+    problems.take(given.span(), words::number(&given.get_ref().to_string()))
+}
+
+/// The action of a filter that calls another program's callout.
+fn called(rule: &Rule, action: Option<words::Action>, problems: &mut Problems) -> Option<Action> {
     let action = action?;
     if action.verb().is_some() {
-        let stray = rule.callout.as_ref().map(|text| ("callout", text.span()));
-        let stray = stray.or_else(|| rule.context.as_ref().map(|context| ("context", context.span())));
-        if let Some((option, span)) = stray {
+        if let Some(stray) = &rule.callout {
             problems.push(
-                Problem::error(span, format!("{option} means nothing with action {}", words::name(&action)))
+                Problem::error(stray.span(), format!("callout means nothing with action {}", words::name(&action)))
                     .help("it goes with callout-terminating, callout-inspection and callout-unknown"),
             );
         }
         return None;
     }
-    let context = match &rule.context {
-        None => 0,
-        Some(given) => problems.take(given.span(), words::number(&given.get_ref().to_string()))?,
-    };
     let Some(name) = &rule.callout else {
         problems.push(
             Problem::error(rule.action.span(), format!("{} needs a callout", words::name(&action)))
@@ -120,12 +142,11 @@ fn called(rule: &Rule, action: Option<words::Action>, problems: &mut Problems) -
                 .help("such a callout does not decide"),
         );
     }
-    let action = match action {
+    Some(match action {
         words::Action::CalloutInspection => Action::CalloutInspection(key),
         words::Action::CalloutUnknown => Action::CalloutUnknown(key),
         _ => Action::CalloutTerminating(key),
-    };
-    Some((action, context))
+    })
 }
 
 fn spec(rule: &Rule, action: Option<words::Action>, problems: &mut Problems) -> Spec {
@@ -246,6 +267,13 @@ fn more(rule: &Rule, layer: &'static Layer, conditions: &mut Vec<Condition>, pro
             problems.push(Problem { help: failure.help, ..Problem::error(given.span.clone(), failure.message) });
             continue;
         };
+        if conditions.iter().any(|condition| condition.field == field) {
+            let name = condition::NAMES.name(&field).unwrap_or_default();
+            problems.push(
+                Problem::warning(given.span.clone(), format!("another key of the rule is for the same field, {name}"))
+                    .help("conditions on one field are alternatives: traffic need not match both"),
+            );
+        }
         let field_type = &layer.fields[index];
         match reading {
             Reading::Value(words) => {
