@@ -13,20 +13,29 @@ use crate::engine::{Engine, FIRST_CALLOUT_ID, Registration};
 use crate::error::FwpError;
 use crate::filters::FilterEntry;
 use crate::guids;
-use crate::layers;
+use crate::layers::{self, DataType};
 use crate::matching::Matcher;
 use crate::objects::{Callout, DisplayData, Filter, FilterFlags, Provider, Sublayer};
 use crate::runtime::RuntimeFilter;
 use crate::store::{Lifetime, State, Stored, Table};
-use crate::weight;
+use crate::weight::{self, Layout};
 
 /// What an engine held.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
+    /// The fields of the layers there, on which automatic weights depend. Layers that are missing have those of this engine.
+    pub layers: Vec<LayerFields>,
     pub providers: Vec<Provider>,
     pub sublayers: Vec<Sublayer>,
     pub callouts: Vec<Callout>,
     pub filters: Vec<Filter>,
+}
+
+/// Which fields a layer has in some version of Windows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerFields {
+    pub layer: Uuid,
+    pub fields: Vec<(Uuid, DataType)>,
 }
 
 /// The engine, and what is not certain about it.
@@ -70,6 +79,11 @@ impl Engine {
     /// Without any sublayers, as `netsh wfp show filters` has none, those that Windows brings along are there; providers likewise.
     pub fn restore(objects: Objects) -> Result<Restored, RestoreError> {
         let mut engine = Self::new();
+        for LayerFields { layer, fields } in objects.layers {
+            if let Some(layer) = layers::by_key(&layer) {
+                engine.layouts.insert(layer.id, Layout::new(layer.name, fields.into_iter()));
+            }
+        }
         if !objects.providers.is_empty() {
             engine.providers = Table::default();
         }
