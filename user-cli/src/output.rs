@@ -131,6 +131,13 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes of hexadecimal digits in either case.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect())?
+}
+
 /// A time that has passed or is left: `3.2 s`, `4 min 5 s`, `2 h 10 min`.
 pub fn time(seconds: f64) -> String {
     if seconds < 59.95 {
@@ -188,6 +195,14 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1000), "1,000");
         assert_eq!(count(12_345_678), "12,345,678");
+    }
+
+    #[test]
+    fn bytes_have_two_digits_each() {
+        assert_eq!(hex(&[0, 0x7f, 0xff]), "007fff");
+        assert_eq!(from_hex("007FfF"), Some(vec![0, 0x7f, 0xff]));
+        assert_eq!(from_hex(""), Some(vec![]));
+        assert_eq!([from_hex("0"), from_hex("0g"), from_hex("+1")], [None, None, None]);
     }
 
     #[test]

@@ -49,12 +49,12 @@ pub fn provider_context(arena: &Bump, context: &ProviderContext) -> Result<FWPM_
         ContextContent::General(buffer) => content.dataBuffer = arena.alloc(blob(arena, buffer)),
         ContextContent::ClassifyOptions(options) => {
             let options = options.iter().map(|of| {
-                Ok(FWPM_CLASSIFY_OPTION0 {
+                Ok::<_, &'static str>(FWPM_CLASSIFY_OPTION0 {
                     r#type: of.option as FWP_CLASSIFY_OPTION_TYPE,
                     value: single(arena, &of.value).map_err(|_| context_type.symbol())?,
                 })
             });
-            let options = arena.alloc_slice_copy(&options.collect::<Result<Vec<_>, _>>()?);
+            let options = arena.alloc_slice_copy(&options.collect::<Result<Vec<_>, &'static str>>()?);
             content.classifyOptions =
                 arena.alloc(FWPM_CLASSIFY_OPTIONS0 { numOptions: options.len() as u32, options: options.as_mut_ptr() });
         }
