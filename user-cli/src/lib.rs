@@ -17,6 +17,7 @@ pub mod net_event;
 pub mod output;
 pub mod policy;
 pub mod replay;
+pub mod sddl;
 pub mod state;
 pub mod status;
 

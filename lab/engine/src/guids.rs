@@ -211,6 +211,11 @@ names! {
         MPSSVC_TENANT_RESTRICTIONS = "d0718ff9-44da-4f50-9dc2-c963a4247613",
         MPSSVC_APP_ISOLATION = "3cc2631f-2d5d-43a0-b174-614837d863a1",
     }
+    /// `FWPM_PROVIDER_CONTEXT_*`.
+    provider_context "FWPM_PROVIDER_CONTEXT_" {
+        SECURE_SOCKET_AUTHIP = "b25ea800-0d02-46ed-92bd-7fa84bb73e9d",
+        SECURE_SOCKET_IPSEC = "8c2d4144-f8e0-42c0-94ce-7ccfc63b2f9b",
+    }
     /// `FWPM_CALLOUT_*`: the callouts that Windows itself registers.
     callout "FWPM_CALLOUT_" {
         IPSEC_INBOUND_TRANSPORT_V4 = "5132900d-5e84-4b5f-80e4-01741e81ff10",

@@ -43,7 +43,7 @@ pub use engine::{Engine, View};
 pub use error::FwpError;
 pub use matching::{RuntimeCondition, Value};
 pub use notify::{CalloutNotify, NotifyRefused, NotifyType};
-pub use restore::{Doubt, Objects, RestoreError, Restored};
+pub use restore::{Doubt, LayerFields, Objects, RestoreError, Restored};
 pub use runtime::{RuntimeAction, RuntimeFilter, Snapshot, action, filter_flag};
 pub use session::SessionId;
 pub use trace::{

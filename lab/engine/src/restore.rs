@@ -13,20 +13,30 @@ use crate::engine::{Engine, FIRST_CALLOUT_ID, Registration};
 use crate::error::FwpError;
 use crate::filters::FilterEntry;
 use crate::guids;
-use crate::layers;
+use crate::layers::{self, DataType};
 use crate::matching::Matcher;
-use crate::objects::{Callout, DisplayData, Filter, FilterFlags, Provider, Sublayer};
+use crate::objects::{Callout, DisplayData, Filter, FilterFlags, Provider, ProviderContext, Sublayer};
 use crate::runtime::RuntimeFilter;
 use crate::store::{Lifetime, State, Stored, Table};
-use crate::weight;
+use crate::weight::{self, Layout};
 
 /// What an engine held.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
+    /// The fields of the layers there, on which automatic weights depend. Layers that are missing have those of this engine.
+    pub layers: Vec<LayerFields>,
     pub providers: Vec<Provider>,
+    pub provider_contexts: Vec<ProviderContext>,
     pub sublayers: Vec<Sublayer>,
     pub callouts: Vec<Callout>,
     pub filters: Vec<Filter>,
+}
+
+/// Which fields a layer has in some version of Windows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerFields {
+    pub layer: Uuid,
+    pub fields: Vec<(Uuid, DataType)>,
 }
 
 /// The engine, and what is not certain about it.
@@ -70,6 +80,11 @@ impl Engine {
     /// Without any sublayers, as `netsh wfp show filters` has none, those that Windows brings along are there; providers likewise.
     pub fn restore(objects: Objects) -> Result<Restored, RestoreError> {
         let mut engine = Self::new();
+        for LayerFields { layer, fields } in objects.layers {
+            if let Some(layer) = layers::by_key(&layer) {
+                engine.layouts.insert(layer.id, Layout::new(layer.name, fields.into_iter()));
+            }
+        }
         if !objects.providers.is_empty() {
             engine.providers = Table::default();
         }
@@ -84,6 +99,12 @@ impl Engine {
             let built_in = guids::sublayer::NAMES.name(&sublayer.key).is_some();
             let lifetime = lifetime(built_in, sublayer.persistent, sublayer.provider);
             restore(&mut engine.sublayers, "sublayers", sublayer.key, sublayer, lifetime)?;
+        }
+        for context in objects.provider_contexts {
+            let built_in = guids::provider_context::NAMES.name(&context.key).is_some();
+            let lifetime = lifetime(built_in, context.persistent, context.provider);
+            engine.next_context = engine.next_context.max(context.id.saturating_add(1));
+            restore(&mut engine.contexts, "provider contexts", context.key, Arc::new(context), lifetime)?;
         }
         let mut ids = BTreeSet::new();
         for callout in objects.callouts {
@@ -155,7 +176,15 @@ impl Engine {
         if computed != filter.effective_weight {
             doubts.push(Doubt::Weight { filter: filter.id, given: filter.effective_weight, computed });
         }
-        Ok(self.runtime(filter, layer, sublayer_weight, callout_id, compiled))
+        let mut runtime = self.runtime(filter, layer, sublayer_weight, callout_id, compiled);
+        let context = filter.provider_context.and_then(|key| self.contexts.get(State::Pending, &key));
+        if let Some(Stored { object: context, .. }) = context {
+            let uses = filter.action.callout().and_then(|key| self.callouts.get(State::Pending, &key));
+            runtime.context = context.id;
+            runtime.provider_context =
+                uses.filter(|callout| callout.object.uses_provider_context).map(|_| Arc::clone(context));
+        }
+        Ok(runtime)
     }
 
     fn sublayer_weight(&mut self, key: Uuid, doubts: &mut Vec<Doubt>) -> u16 {

@@ -13,7 +13,9 @@ use postern_engine::*;
 fn objects(engine: &Engine) -> Objects {
     let view = engine.view(None);
     Objects {
+        layers: vec![],
         providers: view.providers().cloned().collect(),
+        provider_contexts: view.provider_contexts().cloned().collect(),
         sublayers: view.sublayers().cloned().collect(),
         callouts: view.callouts().collect(),
         filters: view.filters().cloned().collect(),
@@ -60,9 +62,9 @@ fn what_another_engine_held_is_there_again() {
     engine.provider_add(session, Provider { persistent: true, ..provider(1) }).unwrap();
     engine.sublayer_add(session, Sublayer { provider: Some(key(1)), ..sublayer(2, 32767) }).unwrap();
     engine.sublayer_add(session, sublayer(3, 32767)).unwrap();
-    for number in [4, 5] {
-        engine.callout_add(session, callout(number)).unwrap();
-    }
+    engine.callout_add(session, callout(4)).unwrap();
+    engine.callout_add(session, Callout { uses_provider_context: true, ..callout(5) }).unwrap();
+    engine.provider_context_add(session, ProviderContext::new(key(6), "context", vec![1, 2])).unwrap();
     engine.callout_register(key(5), 0x14).unwrap();
     let port = |port| vec![equal(PORT, Uint16(port)), equal(PROTOCOL, Uint8(6))];
     for filter in [
@@ -77,6 +79,11 @@ fn what_another_engine_held_is_there_again() {
         Filter { flags: FilterFlags::CLEAR_ACTION_RIGHT, conditions: port(80), ..filter(Action::Block) },
         Filter { flags: FilterFlags::PERSISTENT, layer: layer::STREAM_V6, ..filter(Action::Block) },
         Filter { flags: FilterFlags::BOOTTIME, ..filter(Action::Block) },
+        Filter {
+            flags: FilterFlags::HAS_PROVIDER_CONTEXT,
+            provider_context: Some(key(6)),
+            ..filter(Action::CalloutUnknown(key(5)))
+        },
     ] {
         engine.filter_add(session, filter, &mut ()).unwrap();
     }
@@ -86,9 +93,10 @@ fn what_another_engine_held_is_there_again() {
     assert_eq!(after.providers, before.providers);
     assert_eq!(after.sublayers, before.sublayers);
     assert_eq!(after.callouts, before.callouts);
+    assert_eq!(after.provider_contexts, before.provider_contexts);
     assert_eq!(after.filters, before.filters);
     assert_eq!(in_force(&again), in_force(&engine));
-    assert_eq!(in_force(&again).len(), 5);
+    assert_eq!(in_force(&again).len(), 6);
     assert!(again.view(None).registrations().eq(engine.view(None).registrations()));
 }
 
@@ -181,6 +189,22 @@ fn weights_are_compared_and_those_given_count() {
 }
 
 #[test]
+fn weights_depend_on_the_fields_of_the_layers_there() {
+    // A layer with one field gives it all but the top bits.
+    let fields = vec![(PORT, layers::DataType::Uint16)];
+    let filter =
+        Filter { conditions: vec![equal(PORT, Uint16(443))], effective_weight: (1 << 60) - 1, ..filter(Action::Block) };
+    let here = doubts(with(filter.clone()));
+    assert!(matches!(here[..], [Doubt::Weight { .. }]), "{here:?}");
+    let objects = Objects { layers: vec![LayerFields { layer: CONNECT, fields }], ..with(filter.clone()) };
+    let mut engine = restored(objects);
+    // Filters that are added later get theirs in the same way.
+    let session = engine.session_open(static_session()).unwrap();
+    let id = engine.filter_add(session, Filter { key: key(10), ..filter }, &mut ()).unwrap();
+    assert_eq!(engine.view(None).filter(id).unwrap().effective_weight, (1 << 60) - 1);
+}
+
+#[test]
 fn a_filter_that_cannot_be_evaluated_is_kept() {
     let exact = Filter { weight: Weight::Exact(0), ..filter(Action::Block) };
     let of_layer = with(Filter { layer: key(1), ..exact.clone() });
@@ -219,6 +243,9 @@ fn objects_that_are_there_twice_are_refused() {
         twice(|o| o.sublayers.extend([sublayer(2, 7), sublayer(2, 8)])),
         RestoreError::SameKey("sublayers", key(2))
     );
+    let context = || ProviderContext::new(key(4), "context", vec![]);
+    let contexts = Objects { provider_contexts: vec![context(), context()], ..Objects::default() };
+    assert_eq!(Engine::restore(contexts).unwrap_err(), RestoreError::SameKey("provider contexts", key(4)));
     assert_eq!(twice(|o| o.providers.extend([provider(3), provider(3)])), RestoreError::SameKey("providers", key(3)));
     let mut objects = with(Filter { weight: Weight::Exact(0), ..filter(Action::Block) });
     objects.filters.push(again(&objects.filters[0]));

@@ -69,7 +69,7 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
 /// The objects that are not built in, for people.
 #[derive(Serialize)]
 struct Summary {
-    time: String,
+    time: Option<String>,
     sessions: Vec<SessionView>,
     providers: Vec<ProviderView>,
     sublayers: Vec<SublayerView>,
@@ -124,7 +124,7 @@ impl Summary {
             *uses.entry(callout).or_default() += 1;
         }
         Summary {
-            time: state.time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+            time: state.time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()),
             sessions: state
                 .sessions
                 .iter()

@@ -54,7 +54,7 @@ pub fn provider_context(arena: &Bump, context: &ProviderContext) -> Result<FWPM_
                     value: single(arena, &of.value).map_err(|_| context_type.symbol())?,
                 })
             });
-            let options = arena.alloc_slice_copy(&options.collect::<Result<Vec<_>, _>>()?);
+            let options = arena.alloc_slice_copy(&options.collect::<Result<Vec<_>, &'static str>>()?);
             content.classifyOptions =
                 arena.alloc(FWPM_CLASSIFY_OPTIONS0 { numOptions: options.len() as u32, options: options.as_mut_ptr() });
         }

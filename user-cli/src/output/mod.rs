@@ -141,6 +141,13 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes of hexadecimal digits in either case.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect())?
+}
+
 /// A time that has passed or is left: `3.2 s`, `4 min 5 s`, `2 h 10 min`.
 pub fn time(seconds: f64) -> String {
     if seconds < 59.95 {
@@ -220,6 +227,14 @@ mod tests {
     fn any_other_json_is_as_it_should_be() {
         let value = serde_json::json!({ "a": [null, true, -1, 1.5, "text", { "a": {} }], "b": u64::MAX });
         assert_eq!(serde_json::from_str::<serde_json::Value>(&json(&value).unwrap()).unwrap(), value);
+    }
+
+    #[test]
+    fn bytes_have_two_digits_each() {
+        assert_eq!(hex(&[0, 0x7f, 0xff]), "007fff");
+        assert_eq!(from_hex("007FfF"), Some(vec![0, 0x7f, 0xff]));
+        assert_eq!(from_hex(""), Some(vec![]));
+        assert_eq!([from_hex("0"), from_hex("0g"), from_hex("+1")], [None, None, None]);
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The XML that `netsh wfp show state` writes on current Windows: a byte order mark, lines that end in CR LF, tabs, and two
-//! root elements.
+//! The file of a live engine: a byte order mark, lines that end in CR LF, tabs, and two root elements, as current Windows writes it.
 //!
 //! Element names, their order, the symbolic names and the number formats are those of real files. Lists with items carry
 //! their number, empty ones do not. Flags are one item each, and what has no name is one item of eight hexadecimal digits.
@@ -10,17 +9,18 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use postern_engine::guids;
 use postern_engine::layers::{self, DataType, FieldType, Layer, LayerFlags};
 use postern_engine::objects::{
-    Action, Callout, Condition, ConditionValue, DisplayData, Filter, FilterFlags, MatchType, Provider, Session,
-    Sublayer, Weight,
+    Action, Callout, Condition, ConditionValue, ContextContent, DisplayData, Filter, Provider, ProviderContext,
+    Session, Sublayer, Weight,
 };
 use quick_xml::Writer;
-use quick_xml::escape::partial_escape;
-use quick_xml::events::{BytesDecl, BytesText, Event};
+use quick_xml::events::{BytesCData, BytesDecl, BytesText, Event};
 use uuid::Uuid;
 
-use super::State;
+use super::names;
 use crate::filter::app_id;
 use crate::output::hex;
+use crate::sddl;
+use crate::state::State;
 
 /// Writes the file.
 pub fn write(state: &State, out: impl Write) -> io::Result<()> {
@@ -30,11 +30,12 @@ pub fn write(state: &State, out: impl Write) -> io::Result<()> {
     writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), Some("yes"))))?;
     let mut xml = Xml(&mut writer);
     xml.node("wfpstate", |xml| {
-        xml.text("timeStamp", &state.time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())?;
+        let time = state.time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
+        xml.text("timeStamp", &time.unwrap_or_default())?;
         xml.list("sessions", &state.sessions, session)?;
         xml.list("layers", layers::all(), |xml, of| layer(xml, of, state))?;
         xml.list("providers", &state.providers, provider)?;
-        xml.empty("providerContexts")?;
+        xml.list("providerContexts", &state.provider_contexts, context)?;
         xml.list("subLayers", &state.sublayers, sublayer)?;
         xml.node("subscriptions", |xml| {
             for of in ["callout", "filter", "netEvent", "provider", "providerContext", "subLayer"] {
@@ -84,7 +85,25 @@ impl<W: Write> Xml<'_, W> {
         if text.is_empty() {
             return self.empty(name);
         }
-        self.0.create_element(name).write_text_content(BytesText::from_escaped(partial_escape(text)))?;
+        let element = self.0.create_element(name);
+        if text.contains(['&', '<', '>']) {
+            // As netsh does, where others would escape. The end of a section is the one thing that must not stand in it.
+            element.write_inner_content(|writer| {
+                let mut sections = BytesCData::escaped(text);
+                sections.try_for_each(|section| writer.write_event(Event::CData(section)))
+            })?;
+        } else {
+            element.write_text_content(BytesText::from_escaped(text))?;
+        }
+        Ok(())
+    }
+
+    /// An element that is written as it was read.
+    fn raw(&mut self, element: &str) -> io::Result<()> {
+        if !element.is_empty() {
+            self.0.write_indent()?;
+            self.0.get_mut().write_all(element.as_bytes())?;
+        }
         Ok(())
     }
 
@@ -116,7 +135,7 @@ impl<W: Write> Xml<'_, W> {
     }
 
     /// `names` in ascending order of the bits.
-    fn flags(&mut self, flags: u32, names: &[(u32, &str)]) -> io::Result<()> {
+    fn flags(&mut self, flags: u32, names: &names::Flags) -> io::Result<()> {
         let mut items: Vec<String> =
             names.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| (*name).to_owned()).collect();
         let rest = names.iter().fold(flags, |rest, (bit, _)| rest & !bit);
@@ -143,17 +162,21 @@ impl<W: Write> Xml<'_, W> {
 
     fn provider_key(&mut self, key: Option<Uuid>) -> io::Result<()> {
         match key {
-            Some(key) => self.text("providerKey", &symbol(&guids::provider::NAMES, &key)),
+            Some(key) => self.text("providerKey", &names::key(&guids::provider::NAMES, &key)),
             None => self.empty("providerKey"),
         }
     }
 
-    /// A blob, and its bytes as far as they are printable.
+    /// A blob, and its bytes as far as they are printable. netsh does not escape what XML would have it escape: it leaves it out.
     fn blob(&mut self, name: &str, data: &[u8]) -> io::Result<()> {
         if data.is_empty() {
             return self.empty(name);
         }
-        let printable = |byte: &u8| if (0x20..0x7f).contains(byte) { char::from(*byte) } else { '.' };
+        let printable = |byte: &u8| match byte {
+            b'&' | b'<' | b'>' => '.',
+            0x20..0x7f => char::from(*byte),
+            _ => '.',
+        };
         self.node(name, |xml| {
             xml.text("data", &hex(data))?;
             xml.text("asString", &data.iter().map(printable).collect::<String>())
@@ -161,18 +184,10 @@ impl<W: Write> Xml<'_, W> {
     }
 }
 
-fn symbol(names: &guids::Names, key: &Uuid) -> String {
-    names.name(key).map_or_else(|| key.braced().to_string(), str::to_owned)
-}
-
-fn layer_symbol(key: &Uuid) -> String {
-    layers::by_key(key).and_then(Layer::symbol).unwrap_or_else(|| key.braced().to_string())
-}
-
 fn session<W: Write>(xml: &mut Xml<'_, W>, session: &Session) -> io::Result<()> {
     xml.text("sessionKey", &session.key.braced().to_string())?;
     xml.display_data(&session.display)?;
-    xml.flags(session.dynamic.into(), &[(1, "FWPM_SESSION_FLAG_DYNAMIC")])?;
+    xml.flags(session.dynamic.into(), names::SESSION_FLAGS)?;
     xml.number("txnWaitTimeoutInMSec", session.transaction_wait_timeout_ms)?;
     xml.number("processId", session.process_id)?;
     // A process of the lab has no SID, apart from the kernel.
@@ -183,7 +198,7 @@ fn session<W: Write>(xml: &mut Xml<'_, W>, session: &Session) -> io::Result<()> 
 
 fn layer<W: Write>(xml: &mut Xml<'_, W>, layer: &Layer, state: &State) -> io::Result<()> {
     xml.node("layer", |xml| {
-        xml.text("layerKey", &layer_symbol(&layer.key))?;
+        xml.text("layerKey", &names::layer(&layer.key))?;
         xml.node("displayData", |xml| {
             xml.text("name", layer.display_name)?;
             xml.empty("description")
@@ -198,7 +213,7 @@ fn layer<W: Write>(xml: &mut Xml<'_, W>, layer: &Layer, state: &State) -> io::Re
             ],
         )?;
         xml.list("field", layer.fields, |xml, field| {
-            xml.text("fieldKey", &symbol(&guids::condition::NAMES, &field.key))?;
+            xml.text("fieldKey", &names::key(&guids::condition::NAMES, &field.key))?;
             xml.text(
                 "type",
                 match field.field_type {
@@ -207,7 +222,7 @@ fn layer<W: Write>(xml: &mut Xml<'_, W>, layer: &Layer, state: &State) -> io::Re
                     FieldType::Flags => "FWPM_FIELD_FLAGS",
                 },
             )?;
-            xml.text("dataType", data_type(field.data_type))
+            xml.text("dataType", names::data_type(field.data_type))
         })?;
         xml.text("defaultSubLayerKey", "FWPM_SUBLAYER_UNIVERSAL")?;
         xml.number("layerId", layer.id)
@@ -219,47 +234,33 @@ fn layer<W: Write>(xml: &mut Xml<'_, W>, layer: &Layer, state: &State) -> io::Re
 }
 
 fn callout<W: Write>(xml: &mut Xml<'_, W>, callout: &Callout) -> io::Result<()> {
-    xml.text("calloutKey", &symbol(&guids::callout::NAMES, &callout.key))?;
+    xml.text("calloutKey", &names::key(&guids::callout::NAMES, &callout.key))?;
     xml.display_data(&callout.display)?;
-    let flags = callout.registration_flags
-        | u32::from(callout.persistent) << 16
-        | u32::from(callout.uses_provider_context) << 17
-        | u32::from(callout.registered) << 18;
-    xml.flags(
-        flags,
-        &[
-            (0x1, "FWP_CALLOUT_FLAG_CONDITIONAL_ON_FLOW"),
-            (0x2, "FWP_CALLOUT_FLAG_ALLOW_OFFLOAD"),
-            (0x1_0000, "FWPM_CALLOUT_FLAG_PERSISTENT"),
-            (0x2_0000, "FWPM_CALLOUT_FLAG_USES_PROVIDER_CONTEXT"),
-            (0x4_0000, "FWPM_CALLOUT_FLAG_REGISTERED"),
-        ],
-    )?;
+    let mut flags = callout.registration_flags;
+    for (set, flag) in [
+        (callout.persistent, names::CALLOUT_PERSISTENT),
+        (callout.uses_provider_context, names::CALLOUT_USES_PROVIDER_CONTEXT),
+        (callout.registered, names::CALLOUT_REGISTERED),
+    ] {
+        if set {
+            flags |= flag;
+        }
+    }
+    xml.flags(flags, names::CALLOUT_FLAGS)?;
     xml.provider_key(callout.provider)?;
     xml.blob("providerData", &callout.data)?;
-    xml.text("applicableLayer", &layer_symbol(&callout.layer))?;
+    xml.text("applicableLayer", &names::layer(&callout.layer))?;
     xml.number("calloutId", callout.id)
 }
 
 fn filter<W: Write>(xml: &mut Xml<'_, W>, filter: &Filter, layer: &Layer) -> io::Result<()> {
     xml.text("filterKey", &filter.key.braced().to_string())?;
     xml.display_data(&filter.display)?;
-    xml.flags(
-        filter.flags.bits(),
-        &[
-            (FilterFlags::PERSISTENT.bits(), "FWPM_FILTER_FLAG_PERSISTENT"),
-            (FilterFlags::BOOTTIME.bits(), "FWPM_FILTER_FLAG_BOOTTIME"),
-            (FilterFlags::HAS_PROVIDER_CONTEXT.bits(), "FWPM_FILTER_FLAG_HAS_PROVIDER_CONTEXT"),
-            (FilterFlags::CLEAR_ACTION_RIGHT.bits(), "FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT"),
-            (FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED.bits(), "FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED"),
-            (FilterFlags::DISABLED.bits(), "FWPM_FILTER_FLAG_DISABLED"),
-            (FilterFlags::INDEXED.bits(), "FWPM_FILTER_FLAG_INDEXED"),
-        ],
-    )?;
+    xml.flags(filter.flags.bits(), names::FILTER_FLAGS)?;
     xml.provider_key(filter.provider)?;
     xml.blob("providerData", &filter.data)?;
-    xml.text("layerKey", &layer_symbol(&filter.layer))?;
-    xml.text("subLayerKey", &symbol(&guids::sublayer::NAMES, &filter.sublayer))?;
+    xml.text("layerKey", &names::layer(&filter.layer))?;
+    xml.text("subLayerKey", &names::key(&guids::sublayer::NAMES, &filter.sublayer))?;
     xml.node("weight", |xml| match filter.weight {
         Weight::Auto => xml.text("type", "FWP_EMPTY"),
         Weight::Range(range) => {
@@ -274,20 +275,23 @@ fn filter<W: Write>(xml: &mut Xml<'_, W>, filter: &Filter, layer: &Layer) -> io:
     xml.list("filterCondition", &filter.conditions, |xml, of| condition(xml, of, layer))?;
     xml.node("action", |xml| {
         let name = match filter.action {
-            Action::Block => "FWP_ACTION_BLOCK",
-            Action::Permit => "FWP_ACTION_PERMIT",
-            Action::CalloutTerminating(_) => "FWP_ACTION_CALLOUT_TERMINATING",
-            Action::CalloutInspection(_) => "FWP_ACTION_CALLOUT_INSPECTION",
-            Action::CalloutUnknown(_) => "FWP_ACTION_CALLOUT_UNKNOWN",
+            Action::Block => names::ACTION_BLOCK,
+            Action::Permit => names::ACTION_PERMIT,
+            Action::CalloutTerminating(_) => names::ACTION_CALLOUT_TERMINATING,
+            Action::CalloutInspection(_) => names::ACTION_CALLOUT_INSPECTION,
+            Action::CalloutUnknown(_) => names::ACTION_CALLOUT_UNKNOWN,
         };
         xml.text("type", name)?;
         // The filter type and the callout key share their place.
         match filter.action.callout() {
-            Some(key) => xml.text("filterType", &symbol(&guids::callout::NAMES, &key)),
+            Some(key) => xml.text("filterType", &names::key(&guids::callout::NAMES, &key)),
             None => xml.empty("filterType"),
         }
     })?;
-    xml.number("rawContext", filter.raw_context)?;
+    match filter.provider_context {
+        Some(key) => xml.text("providerContextKey", &names::key(&guids::provider_context::NAMES, &key))?,
+        None => xml.number("rawContext", filter.raw_context)?,
+    }
     xml.empty("reserved")?;
     xml.number("filterId", filter.id)?;
     xml.node("effectiveWeight", |xml| {
@@ -299,30 +303,13 @@ fn filter<W: Write>(xml: &mut Xml<'_, W>, filter: &Filter, layer: &Layer) -> io:
 fn condition<W: Write>(xml: &mut Xml<'_, W>, condition: &Condition, layer: &Layer) -> io::Result<()> {
     let is_address =
         layer.field_index(&condition.field).is_some_and(|index| layer.fields[index].field_type == FieldType::IpAddress);
-    xml.text("fieldKey", &symbol(&guids::condition::NAMES, &condition.field))?;
-    xml.text(
-        "matchType",
-        match condition.match_type {
-            MatchType::Equal => "FWP_MATCH_EQUAL",
-            MatchType::Greater => "FWP_MATCH_GREATER",
-            MatchType::Less => "FWP_MATCH_LESS",
-            MatchType::GreaterOrEqual => "FWP_MATCH_GREATER_OR_EQUAL",
-            MatchType::LessOrEqual => "FWP_MATCH_LESS_OR_EQUAL",
-            MatchType::Range => "FWP_MATCH_RANGE",
-            MatchType::FlagsAllSet => "FWP_MATCH_FLAGS_ALL_SET",
-            MatchType::FlagsAnySet => "FWP_MATCH_FLAGS_ANY_SET",
-            MatchType::FlagsNoneSet => "FWP_MATCH_FLAGS_NONE_SET",
-            MatchType::EqualCaseInsensitive => "FWP_MATCH_EQUAL_CASE_INSENSITIVE",
-            MatchType::NotEqual => "FWP_MATCH_NOT_EQUAL",
-            MatchType::Prefix => "FWP_MATCH_PREFIX",
-            MatchType::NotPrefix => "FWP_MATCH_NOT_PREFIX",
-        },
-    )?;
+    xml.text("fieldKey", &names::key(&guids::condition::NAMES, &condition.field))?;
+    xml.text("matchType", names::match_type(condition.match_type))?;
     xml.node("conditionValue", |xml| value(xml, &condition.value, is_address))
 }
 
 fn value<W: Write>(xml: &mut Xml<'_, W>, of: &ConditionValue, is_address: bool) -> io::Result<()> {
-    xml.text("type", data_type(type_of(of)))?;
+    xml.text("type", names::data_type(type_of(of)))?;
     match of {
         ConditionValue::Empty => Ok(()),
         ConditionValue::Uint8(number) => xml.number("uint8", *number),
@@ -338,8 +325,8 @@ fn value<W: Write>(xml: &mut Xml<'_, W>, of: &ConditionValue, is_address: bool) 
             }),
             None => xml.blob("byteBlob", blob),
         },
-        ConditionValue::Sid(bytes) => xml.text("sid", &sid(bytes).unwrap_or_else(|| hex(bytes))),
-        ConditionValue::SecurityDescriptor(bytes) => xml.text("sd", &hex(bytes)),
+        ConditionValue::Sid(bytes) => xml.text("sid", &sddl::sid_text(bytes).unwrap_or_else(|| hex(bytes))),
+        ConditionValue::SecurityDescriptor(bytes) => xml.text("sd", &sddl::text(bytes).unwrap_or_else(|_| hex(bytes))),
         ConditionValue::UnicodeString(text) => xml.text("unicodeString", text),
         ConditionValue::ByteArray6(bytes) => xml.text("byteArray6", &hex(bytes)),
         ConditionValue::V4AddrMask { addr, mask } => xml.node("v4AddrMask", |xml| {
@@ -376,50 +363,38 @@ fn type_of(value: &ConditionValue) -> DataType {
     }
 }
 
-fn data_type(of: DataType) -> &'static str {
-    match of {
-        DataType::Empty => "FWP_EMPTY",
-        DataType::Uint8 => "FWP_UINT8",
-        DataType::Uint16 => "FWP_UINT16",
-        DataType::Uint32 => "FWP_UINT32",
-        DataType::Uint64 => "FWP_UINT64",
-        DataType::ByteArray16 => "FWP_BYTE_ARRAY16_TYPE",
-        DataType::ByteBlob => "FWP_BYTE_BLOB_TYPE",
-        DataType::Sid => "FWP_SID",
-        DataType::SecurityDescriptor => "FWP_SECURITY_DESCRIPTOR_TYPE",
-        DataType::TokenInformation => "FWP_TOKEN_INFORMATION_TYPE",
-        DataType::TokenAccessInformation => "FWP_TOKEN_ACCESS_INFORMATION_TYPE",
-        DataType::UnicodeString => "FWP_UNICODE_STRING_TYPE",
-        DataType::ByteArray6 => "FWP_BYTE_ARRAY6_TYPE",
-        DataType::V4AddrMask => "FWP_V4_ADDR_MASK",
-        DataType::V6AddrMask => "FWP_V6_ADDR_MASK",
-        DataType::Range => "FWP_RANGE_TYPE",
-    }
-}
-
-/// The text form of a security identifier (winnt.h `SID`).
-fn sid(bytes: &[u8]) -> Option<String> {
-    let [1, count, authority @ ..] = bytes else { return None };
-    let (authority, rest) = authority.split_first_chunk::<6>()?;
-    let (parts, []) = rest.as_chunks::<4>() else { return None };
-    let authority = authority.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
-    (parts.len() == usize::from(*count)).then(|| {
-        parts.iter().fold(format!("S-1-{authority}"), |text, part| format!("{text}-{}", u32::from_le_bytes(*part)))
-    })
-}
-
 fn provider<W: Write>(xml: &mut Xml<'_, W>, provider: &Provider) -> io::Result<()> {
     xml.provider_key(Some(provider.key))?;
     xml.display_data(&provider.display)?;
-    xml.flags(provider.persistent.into(), &[(1, "FWPM_PROVIDER_FLAG_PERSISTENT")])?;
+    xml.flags(provider.persistent.into(), names::PROVIDER_FLAGS)?;
     xml.blob("providerData", &provider.data)?;
     xml.text("serviceName", provider.service_name.as_deref().unwrap_or(""))
 }
 
+fn context<W: Write>(xml: &mut Xml<'_, W>, context: &ProviderContext) -> io::Result<()> {
+    xml.text("providerContextKey", &names::key(&guids::provider_context::NAMES, &context.key))?;
+    xml.display_data(&context.display)?;
+    xml.flags(context.persistent.into(), names::CONTEXT_FLAGS)?;
+    xml.provider_key(context.provider)?;
+    xml.blob("providerData", &context.data)?;
+    xml.text("type", context.content.context_type().symbol())?;
+    match &context.content {
+        ContextContent::General(buffer) => xml.blob("dataBuffer", buffer)?,
+        ContextContent::ClassifyOptions(options) => xml.node("classifyOptions", |xml| {
+            xml.list("options", options, |xml, option| {
+                xml.text("type", &names::classify_option(option.option))?;
+                xml.node("value", |xml| value(xml, &option.value, false))
+            })
+        })?,
+        ContextContent::Policy { text, .. } => xml.raw(text)?,
+    }
+    xml.number("providerContextId", context.id)
+}
+
 fn sublayer<W: Write>(xml: &mut Xml<'_, W>, sublayer: &Sublayer) -> io::Result<()> {
-    xml.text("subLayerKey", &symbol(&guids::sublayer::NAMES, &sublayer.key))?;
+    xml.text("subLayerKey", &names::key(&guids::sublayer::NAMES, &sublayer.key))?;
     xml.display_data(&sublayer.display)?;
-    xml.flags(sublayer.persistent.into(), &[(1, "FWPM_SUBLAYER_FLAG_PERSISTENT")])?;
+    xml.flags(sublayer.persistent.into(), names::SUBLAYER_FLAGS)?;
     xml.provider_key(sublayer.provider)?;
     xml.blob("providerData", &sublayer.data)?;
     xml.number("weight", sublayer.weight)
