@@ -60,7 +60,8 @@ fn mistakes_are_told_with_what_to_write_instead() {
     std::fs::write(&file, "no image").unwrap();
     let path = file.path().to_str().unwrap();
     for (arguments, code, message) in [
-        (&["--image", path][..], 1, "not a complete PE image"),
+        (&["--image", path][..], 1, &*format!("{path}: not a complete PE image")),
+        (&["--image", "/nowhere.sys"], 1, "cannot read the image /nowhere.sys"),
         (&["--callout", "1=2"], 2, "is no key of a callout"),
         (&["--callout", "6a3ee1d0-0001-0001-0102-030405060708=NOWHERE"], 2, "there is no layer NOWHERE"),
         (&["--parameter", "Name"], 2, "write NAME=VALUE"),

@@ -36,6 +36,7 @@ fn files_that_are_no_driver_images_are_refused_with_the_reason() {
     }
     let endured = lab.run(&["endure", "--rounds", "2", "--threads", "1", "--image", head.to_str().unwrap()]);
     assert_eq!((endured.code, &*endured.out), (1, ""), "{endured:?}");
+    assert!(endured.err.contains(head.to_str().unwrap()), "{endured:?}");
     lab.ok(&["lab", "status"]);
 }
 

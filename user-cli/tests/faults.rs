@@ -65,7 +65,7 @@ fn mistakes_are_told_with_what_to_write_instead() {
         (&["--case", "FwpmFilterAdd0:1:STATUS_TIMEOUT"], 2, "it does with STATUS_FWP_ALREADY_EXISTS"),
         (&["--case", "KeSetEvent:1:STATUS_TIMEOUT"], 2, "no failures of a function KeSetEvent are listed"),
         (&["--case", "WdfDeviceCreate:9:STATUS_INVALID_PARAMETER"], 1, "makes 1 call of WdfDeviceCreate"),
-        (&["--image", path], 1, "not a complete PE image"),
+        (&["--image", path], 1, &*format!("{path}: the driver does not load: not a complete PE image")),
         (&["--image", "/nowhere.sys"], 1, "cannot read the image /nowhere.sys"),
     ] {
         let ran = Lab::absent().run(&[&["lab", "faults"], arguments].concat());

@@ -124,7 +124,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Exit> {
     });
     line.end();
     if let Some(broken) = &report.image.broken {
-        return Err(Failure::new(broken).help("give a whole x64 kernel driver image"));
+        let file = arguments.image.as_ref().map_or(String::new(), |path| format!("{}: ", path.display()));
+        return Err(Failure::new(format!("{file}{broken}")).help("give a whole x64 kernel driver image"));
     }
     context.output.print(&report, |report| describe(report, arguments))?;
     Ok(if report.findings.is_empty() { Exit::Success } else { Exit::LeftBehind })

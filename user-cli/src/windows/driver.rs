@@ -36,7 +36,10 @@ const LOOK: Duration = Duration::from_millis(200);
 /// it is.
 pub fn load(address: &Address, service: String, image: Option<&Path>, model: Model) -> Result<Driver> {
     let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)?;
-    let what = format!("cannot load {service}");
+    let what = match image {
+        Some(path) => format!("{}: cannot load {service}", path.display()),
+        None => format!("cannot load {service}"),
+    };
     let access = ServiceAccess::START
         | ServiceAccess::QUERY_STATUS
         | ServiceAccess::QUERY_CONFIG
