@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postern_faults::scenario::{self, Outcome};
+use postern_faults::scenario::{self, ASSOCIATE, Outcome};
 use postern_lab::{Circumstance, Kind, LoadError, TracedCall, Violation};
 use serde::Serialize;
 
@@ -353,7 +353,9 @@ impl Findings {
             return;
         }
         // What follows from contexts that come too late is told with them.
-        if matches!(tried.situation, Situation::Traffic { .. }) && self.of_gate(tried, &new) {
+        if matches!(tried.situation, Situation::Traffic { .. } | Situation::Association { .. })
+            && self.of_gate(tried, &new)
+        {
             return;
         }
         if matches!(tried.situation, Situation::Fault(_)) {
@@ -492,7 +494,7 @@ impl Findings {
         let is_removal =
             |call: &TracedCall| call.function == "FwpsFlowRemoveContext0" && call.outermost == "DriverUnload";
         let Some(first) = trace.iter().position(is_removal) else { return false };
-        let is_late = |call: &&TracedCall| call.function == "FwpsFlowAssociateContext0" && call.succeeded();
+        let is_late = |call: &&TracedCall| call.function == ASSOCIATE && call.succeeded();
         let Some(late) = trace[first..].iter().find(is_late) else { return false };
         let removal = place(&trace[first]);
         let draft = self.draft(rules::DRAIN_BEFORE_GATE, "");

@@ -133,6 +133,7 @@ fn situations(base: &Outcome, faults: &Faults) -> Vec<Situation> {
     let mut situations = vec![Situation::BfeRestarts, Situation::SlowWork(SLOW)];
     situations.extend(trials::refusals(base, REFUSALS));
     situations.extend(trials::traffic(base));
+    situations.extend(trials::association(base));
     let cases: Vec<Case> = match faults {
         Faults::None | Faults::Only(_) => Vec::new(),
         Faults::Sample => sweep::sample(&base.calls).flat_map(sweep::cases).collect(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use postern_faults::scenario::{self, Outcome, PATIENCE, Subject, Trial};
+use postern_faults::scenario::{self, ASSOCIATE, Outcome, PATIENCE, Subject, Trial};
 use postern_faults::sweep::Case;
 use postern_lab::{Fault, TracedCall, failures_of};
 
@@ -27,6 +27,11 @@ pub enum Situation {
         function: &'static str,
         place: Option<String>,
     },
+    /// A classifyFn has begun before the unload, and associates a context with a flow before a call of it.
+    Association {
+        call: u64,
+        function: &'static str,
+    },
     Fault(Case),
 }
 
@@ -42,6 +47,10 @@ impl fmt::Display for Situation {
                 write!(f, "flows end and begin during the unload, before call {call}: {function}")?;
                 place.as_ref().map_or(Ok(()), |place| write!(f, " at {place}"))
             }
+            Situation::Association { call, function } => write!(
+                f,
+                "a classifyFn that has begun before the unload associates a context with a flow before call {call} of it: {function}"
+            ),
             Situation::Fault(case) => {
                 write!(f, "call {} of {} fails with {}", case.number, case.function, case.failure.name)
             }
@@ -69,6 +78,7 @@ pub fn run(subject: &Subject, plain: &Trial, situation: &Situation) -> Tried {
             });
         }
         Situation::Traffic { call, .. } => trial.traffic_at = Some(*call),
+        Situation::Association { call, .. } => trial.associates_at = Some(*call),
         Situation::Fault(case) => trial.fault = Some(case.fault()),
     }
     Tried { situation: situation.clone(), outcome: scenario::run(subject, &trial, PATIENCE) }
@@ -99,6 +109,17 @@ pub fn traffic(base: &Outcome) -> Vec<Situation> {
             place: calls[at].place.as_ref().map(ToString::to_string),
         })
         .collect()
+}
+
+/// The first call of the unload that unregisters a callout, if a classifyFn associates contexts: what it associates before that the driver
+/// must have waited for.
+pub fn association(base: &Outcome) -> Option<Situation> {
+    let associates = |call: &TracedCall| call.function == ASSOCIATE && call.outermost == "classifyFn";
+    base.trace.iter().find(|call| associates(call))?;
+    let mut unload = base.trace.iter().filter(|call| call.outermost == "DriverUnload" && call.irql == 0);
+    let is_unregistering = |call: &TracedCall| call.function.starts_with("FwpsCalloutUnregister");
+    let at = unload.clone().position(is_unregistering)?;
+    unload.nth(at).map(|call| Situation::Association { call: at as u64 + 1, function: call.function })
 }
 
 /// What the lab says of a fault whose call was not made again.

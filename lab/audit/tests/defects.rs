@@ -62,6 +62,7 @@ fn each_mistake_is_found_and_named() {
         ("contexts-left", &["flow-contexts-left", "late-call", "memory-left", "unregister-status-ignored"]),
         ("pending-is-done", &["removal-taken-for-done", "unregister-status-ignored"]),
         ("drain-before-gate", &["drain-before-gate", "unregister-status-ignored"]),
+        ("gate-not-waited-for", &["drain-before-gate", "unregister-status-ignored"]),
         ("walks-its-list", &["pool"]),
         ("callouts-first", &["callouts-before-filters"]),
         ("handle-first", &["handle-before-callouts"]),

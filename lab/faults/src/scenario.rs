@@ -53,6 +53,8 @@ pub struct Trial {
     pub traced: bool,
     /// Before which call of the unload traffic comes: flows end, others begin, and each has packets.
     pub traffic_at: Option<u64>,
+    /// At which call of the unload a classifyFn goes on that has been held since before, about to associate a context with a new flow.
+    pub associates_at: Option<u64>,
     /// How long work items that are queued during the unload wait before they begin.
     pub work_delay: Duration,
     /// Whether the base filtering engine runs on. What other drivers have added goes when it stops, and few add it again.
@@ -101,6 +103,9 @@ pub struct Outcome {
     /// What the driver printed.
     pub log: Vec<String>,
 }
+
+/// With which contexts get to flows.
+pub const ASSOCIATE: &str = "FwpsFlowAssociateContext0";
 
 /// How long a run may take, in which nothing fails to end.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -291,8 +296,10 @@ impl Run {
         self.settle("programs close their handles");
         self.remove_what_programs_added();
         self.lab.delay_work(self.trial.work_delay);
+        let held = self.trial.associates_at.map(|call| self.associate_at(call));
         self.unload();
         drop(ending);
+        drop(held);
         // Whoever is called now is called too late.
         self.make_flows(&mut traffic, 40_000);
         drop(traffic);
@@ -316,9 +323,14 @@ impl Run {
         lab.set_bfe_running_slowly(running, || self.settle("BFE is about to start or stop"));
     }
 
-    /// Flows of either protocol, IP version and direction, each with a packet of data either way; some are reset; and connections that
-    /// are blocked.
+    /// Flows as of [`Run::begin_flows`], one of which is reset.
     fn make_flows(&self, traffic: &mut Traffic, first_port: u16) {
+        self.begin_flows(traffic, first_port);
+        send(traffic, &connection(TCP, false, first_port + 1, OTHER), Direction::Inbound, RESET);
+    }
+
+    /// Flows of either protocol, IP version and direction, each with a packet of data either way; and connections that are blocked.
+    fn begin_flows(&self, traffic: &mut Traffic, first_port: u16) {
         let mut port = first_port;
         for protocol in [TCP, UDP] {
             for ipv6 in [false, true] {
@@ -333,7 +345,6 @@ impl Run {
                 begin(traffic, &connection(protocol, ipv6, port, BLOCKED), Direction::Outbound);
             }
         }
-        send(traffic, &connection(TCP, false, first_port + 1, OTHER), Direction::Inbound, RESET);
     }
 
     /// Connections that the hold callouts put off.
@@ -448,6 +459,41 @@ impl Run {
         let tell = begin.clone();
         self.lab.at_unload_call(call, move || {
             let _ = tell.send(());
+            let _ = is_done.recv_timeout(AT_MOST);
+        });
+        Ending { begin: Some(begin), thread: Some(thread) }
+    }
+
+    /// Holds a classifyFn that is about to associate a context with a flow, on another thread, until the unload has come to a call.
+    /// Returns what that thread ends with.
+    fn associate_at(&self, call: u64) -> impl Drop + use<> {
+        /// A driver that waits for its classifyFn comes to no other call of its unload; then this goes on first.
+        const AT_MOST: Duration = Duration::from_millis(200);
+        let (begin, begun) = mpsc::channel::<()>();
+        let (done, is_done) = mpsc::channel();
+        let (waits, is_waiting) = mpsc::channel();
+        let (go_on, goes_on) = mpsc::channel();
+        self.lab.at_classify_call(ASSOCIATE, move || {
+            let _ = waits.send(());
+            let _ = goes_on.recv_timeout(AT_MOST);
+        });
+        let run = Run {
+            lab: self.lab.clone(),
+            subject: self.subject.clone(),
+            trial: Trial::default(),
+            outcome: Outcome::default(),
+        };
+        let thread = std::thread::spawn(move || {
+            let mut traffic = run.lab.traffic();
+            run.begin_flows(&mut traffic, 55_000);
+            let _ = done.send(());
+            // They stay open until the unload is over.
+            let _ = begun.recv();
+        });
+        // A driver that associates no context with these flows makes no such call.
+        let _ = is_waiting.recv_timeout(AT_MOST);
+        self.lab.at_unload_call(call, move || {
+            let _ = go_on.send(());
             let _ = is_done.recv_timeout(AT_MOST);
         });
         Ending { begin: Some(begin), thread: Some(thread) }

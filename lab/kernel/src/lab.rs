@@ -174,6 +174,12 @@ impl Lab {
         self.kernel.traces.interject(number, Box::new(what));
     }
 
+    /// Has something happen on the thread of a classifyFn, right before its next call of a function: it may wait for other threads. Calls
+    /// are recorded.
+    pub fn at_classify_call(&self, function: &'static str, what: impl FnOnce() + Send + 'static) {
+        self.kernel.traces.interject_in_classify(function, Box::new(what));
+    }
+
     /// Has every work item that is queued from now on stay so for a while, as on a busy system.
     pub fn delay_work(&self, delay: Duration) {
         self.kernel.workers.delay(delay);

@@ -80,6 +80,8 @@ pub(crate) struct Traces {
     interjection: Mutex<Option<Interjection>>,
     /// Calls of the unloading thread so far.
     unloading: Mutex<u64>,
+    /// Something to happen before the next call of a function by a classifyFn.
+    in_classify: Mutex<Option<(&'static str, Box<dyn FnOnce() + Send>)>>,
 }
 
 struct Recorded {
@@ -105,6 +107,15 @@ impl Traces {
     pub fn interject(&self, call: u64, what: Box<dyn FnOnce() + Send>) {
         *lock(&self.interjection) = Some(Interjection { call, what });
         self.start();
+    }
+
+    pub fn interject_in_classify(&self, function: &'static str, what: Box<dyn FnOnce() + Send>) {
+        *lock(&self.in_classify) = Some((function, what));
+        self.start();
+    }
+
+    fn interjected_in_classify(&self, function: &str) -> Option<Box<dyn FnOnce() + Send>> {
+        lock(&self.in_classify).take_if(|(known, _)| *known == function).map(|(_, what)| what)
     }
 
     fn interjected(&self) -> Option<Box<dyn FnOnce() + Send>> {
@@ -158,6 +169,11 @@ extern "win64" fn before_import(return_slot: *mut u64, arguments: *const [u64; 4
         && page.spin_locks.get() == 0
         && !page.is_driver_thread()
         && let Some(what) = kernel.traces.interjected()
+    {
+        what();
+    }
+    if outermost == "classifyFn"
+        && let Some(what) = kernel.traces.interjected_in_classify(function)
     {
         what();
     }

@@ -80,6 +80,7 @@ static EX_RUNDOWN_REF Gate;
 static KSPIN_LOCK Lock;
 static LIST_ENTRY Contexts;
 static LONG Outstanding;
+static volatile LONG Leaving;
 
 static BOOLEAN Is(const WCHAR *what)
 {
@@ -135,10 +136,17 @@ static VOID Remember(UINT64 flow)
     FLOW *context = ExAllocatePool2(POOL_FLAG_NON_PAGED, sizeof *context, TAG);
     if (context == NULL && !Is(L"null-not-checked")) return;
     context->flow = flow;
+    /* The context is on its flow before it is on the list. */
+    if (Is(L"gate-not-waited-for")
+        && FwpsFlowAssociateContext0(flow, LAYER_OUTBOUND_TRANSPORT_V4, Ids[TRANSPORT], (UINT64)(ULONG_PTR)context) != STATUS_SUCCESS) {
+        ExFreePoolWithTag(context, TAG);
+        return;
+    }
     KeAcquireSpinLock(&Lock, &irql);
     InsertTailList(&Contexts, &context->links);
     Outstanding++;
     KeReleaseSpinLock(&Lock, irql);
+    if (Is(L"gate-not-waited-for")) return;
     if (FwpsFlowAssociateContext0(flow, LAYER_OUTBOUND_TRANSPORT_V4, Ids[TRANSPORT], (UINT64)(ULONG_PTR)context) != STATUS_SUCCESS)
         Forget(context);
 }
@@ -149,10 +157,11 @@ static VOID NTAPI Classify(const struct { UINT16 layer; } *values, const METADAT
     if (!(out->rights & RIGHT_ACTION_WRITE)) return;
     out->action = ACTION_PERMIT;
     if (values->layer == LAYER_OUTBOUND_TRANSPORT_V4) return;
-    if (!ExAcquireRundownProtection(&Gate)) return;
+    /* Looks only whether the driver is leaving; nobody waits for one that has looked. */
+    if (Is(L"gate-not-waited-for") ? Leaving : !ExAcquireRundownProtection(&Gate)) return;
     /* Of the two others, only this one knows the flow. */
     if (metadata->present & 2) Remember(metadata->flow);
-    ExReleaseRundownProtection(&Gate);
+    if (!Is(L"gate-not-waited-for")) ExReleaseRundownProtection(&Gate);
 }
 
 static NTSTATUS NTAPI Notify(UINT32 type, const GUID *key, PVOID filter) { return STATUS_SUCCESS; }
@@ -200,7 +209,7 @@ static __attribute__((noinline)) VOID Unregister(VOID)
         for (tries = 0; Ids[i] != 0; tries++) {
             NTSTATUS status = FwpsCalloutUnregisterById0(Ids[i]);
             if (status == STATUS_SUCCESS || status == STATUS_FWP_CALLOUT_NOT_FOUND) break;
-            if (Is(L"unregister-discarded") || Is(L"contexts-left") || Is(L"pending-is-done") || Is(L"drain-before-gate")) break;
+            if (Is(L"unregister-discarded") || Is(L"contexts-left") || Is(L"pending-is-done") || Is(L"drain-before-gate") || Is(L"gate-not-waited-for")) break;
             if (Is(L"gives-up") && tries == 10) break;
             RemoveContexts();
             Pause(1);
@@ -233,10 +242,12 @@ static VOID Leave(VOID)
 {
     if (Is(L"drain-before-gate")) RemoveContexts();
     if (Is(L"work-freed") && Work != NULL) IoQueueWorkItem(Work, Routine, DelayedWorkQueue, NULL);
+    Leaving = 1;
+    if (Is(L"gate-not-waited-for")) RemoveContexts();
     ExWaitForRundownProtectionRelease(&Gate);
     if (Is(L"handle-first")) DestroyInjection();
     if (!Is(L"callouts-first")) CloseEngine();
-    if (!Is(L"drain-before-gate")) RemoveContexts();
+    if (!Is(L"drain-before-gate") && !Is(L"gate-not-waited-for")) RemoveContexts();
     if (Is(L"device-first")) DeleteDevice();
     Unregister();
     CloseEngine();
