@@ -26,6 +26,9 @@ use Step::{BaseFilteringEngine, Says, SaysOf, Tells, Traffic};
 /// `connect` or `accept`, protocol, local and remote end.
 struct Connection(&'static str, &'static str, &'static str, &'static str);
 
+/// What is asked before there is a filter engine.
+const TOO_EARLY: &str = "filter list";
+
 /// How long a connection stays open, in seconds.
 const OPEN: u32 = 2;
 
@@ -120,9 +123,11 @@ pub fn in_lab(root: &Path, postern: &Path) -> Result<String> {
     };
     // One of a run that was ended early.
     run("lab stop")?;
-    run("lab start")?;
+    run("lab start --bfe stopped")?;
+    let too_early = step(&Says(TOO_EARLY))?;
+    run("lab bfe running")?;
     run("driver load")?;
-    let said = SCRIPT.iter().map(step).collect::<Result<String>>();
+    let said = SCRIPT.iter().map(step).collect::<Result<String>>().map(|said| too_early + &said);
     run("driver unload")?;
     run("lab stop")?;
     said
@@ -130,13 +135,12 @@ pub fn in_lab(root: &Path, postern: &Path) -> Result<String> {
 
 /// The same under Wine, with `postern.exe` and the modules in place.
 pub fn under_wine(wine: &Wine, prefix: &Path) -> Result<String> {
-    let mut batch = String::from(
-        "@echo off\r\n\
-         sc create fwpkclnt type= kernel start= demand group= NDIS binPath= C:\\windows\\system32\\drivers\\fwpkclnt.sys >nul\r\n\
-         ping -n 3 127.0.0.1 >nul\r\n\
-         net start fwpkclnt >nul\r\n\
-         C:\\postern.exe driver load >nul\r\n",
-    );
+    let says = |line: &str| format!("echo {MARK} {line}\r\nC:\\postern.exe {line} 2>&1\r\n");
+    let mut batch = format!("@echo off\r\n{}", says(TOO_EARLY));
+    batch += "sc create fwpkclnt type= kernel start= demand group= NDIS binPath= C:\\windows\\system32\\drivers\\fwpkclnt.sys >nul\r\n\
+              ping -n 3 127.0.0.1 >nul\r\n\
+              net start fwpkclnt >nul\r\n\
+              C:\\postern.exe driver load >nul\r\n";
     // There is no `sleep`; each ping but the first takes a second.
     let wait = |seconds: u32| format!("ping -n {} 127.0.0.1 >nul\r\n", seconds + 1);
     let connect = |Connection(kind, protocol, local, remote): &Connection, after: u32| {
@@ -144,12 +148,10 @@ pub fn under_wine(wine: &Wine, prefix: &Path) -> Result<String> {
     };
     for step in &SCRIPT {
         batch += &match step {
-            Says(line) | Tells(line) => format!("echo {MARK} {line}\r\nC:\\postern.exe {line} 2>&1\r\n"),
+            Says(line) | Tells(line) => says(line),
+            // Programs take longer to start here.
             SaysOf(line, connection) => {
-                // Programs take longer to start here.
-                let connect = connect(connection, 4);
-                let said = format!("echo {MARK} {line}\r\nC:\\postern.exe {line} 2>&1\r\n");
-                format!("start /b {connect}{said}{}", wait(OPEN + 1))
+                format!("start /b {}{}{}", connect(connection, 4), says(line), wait(OPEN + 1))
             }
             Traffic(connection) => connect(connection, 0),
             BaseFilteringEngine(state) => format!("C:\\scenario.exe bfe {state}\r\n{}", wait(1)),
