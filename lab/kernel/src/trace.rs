@@ -66,11 +66,14 @@ pub struct NamingFilter {
 /// So many calls are kept, the first ones: a driver may go round in circles.
 const MOST_CALLS: usize = 100_000;
 
+/// Something to happen in the midst of others.
+type What = Box<dyn FnOnce() + Send>;
+
 /// Something to happen in the midst of an unload.
 struct Interjection {
     /// Before which of the calls that the unloading thread makes at `PASSIVE_LEVEL`, 1 being the first.
     call: u64,
-    what: Box<dyn FnOnce() + Send>,
+    what: What,
 }
 
 #[derive(Default)]
@@ -81,7 +84,7 @@ pub(crate) struct Traces {
     /// Calls of the unloading thread so far.
     unloading: Mutex<u64>,
     /// Something to happen before the next call of a function by a classifyFn.
-    in_classify: Mutex<Option<(&'static str, Box<dyn FnOnce() + Send>)>>,
+    in_classify: Mutex<Option<(&'static str, What)>>,
 }
 
 struct Recorded {
@@ -104,21 +107,21 @@ impl Traces {
         calls.into_iter().map(|one| TracedCall { place: image::place(one.caller), ..one.call }).collect()
     }
 
-    pub fn interject(&self, call: u64, what: Box<dyn FnOnce() + Send>) {
+    pub fn interject(&self, call: u64, what: What) {
         *lock(&self.interjection) = Some(Interjection { call, what });
         self.start();
     }
 
-    pub fn interject_in_classify(&self, function: &'static str, what: Box<dyn FnOnce() + Send>) {
+    pub fn interject_in_classify(&self, function: &'static str, what: What) {
         *lock(&self.in_classify) = Some((function, what));
         self.start();
     }
 
-    fn interjected_in_classify(&self, function: &str) -> Option<Box<dyn FnOnce() + Send>> {
+    fn interjected_in_classify(&self, function: &str) -> Option<What> {
         lock(&self.in_classify).take_if(|(known, _)| *known == function).map(|(_, what)| what)
     }
 
-    fn interjected(&self) -> Option<Box<dyn FnOnce() + Send>> {
+    fn interjected(&self) -> Option<What> {
         let mut count = lock(&self.unloading);
         *count += 1;
         lock(&self.interjection).take_if(|one| one.call == *count).map(|one| one.what)
