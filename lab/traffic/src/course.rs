@@ -134,12 +134,14 @@ fn icmp_error<'a, H: Host<'a>>(walk: &mut Walk<'a, H>) -> Outcome {
 }
 
 /// What a server does before anything can reach it: it binds, and for TCP it listens. Returns who refused it.
-pub fn listen<'a, H: Host<'a>>(walk: &mut Walk<'a, H>, app: Option<usize>) -> Option<Blocked> {
+pub fn serve<'a, H: Host<'a>>(walk: &mut Walk<'a, H>, app: Option<usize>, listens: bool) -> Option<Blocked> {
     let steps: &[At] = match walk.passing.packet.protocol {
-        protocol::TCP => &[At::ResourceAssignment, At::AuthListen],
-        protocol::UDP => &[At::ResourceAssignment],
+        protocol::TCP if listens => &[At::BindRedirect, At::ResourceAssignment, At::AuthListen],
+        protocol::TCP | protocol::UDP => &[At::BindRedirect, At::ResourceAssignment],
         _ => &[],
     };
+    let local = walk.passing.packet.local;
+    walk.passing.facts.set_bind(&local);
     let mut flow = Flow::new(walk, app);
     walk.belongs_to(&flow);
     let refused = steps.iter().find_map(|at| walk.pass_or_pend(&mut flow, *at).err());
@@ -161,6 +163,7 @@ impl<P: PutOff> Flow<P> {
         Flow {
             handle,
             begun: packet.direction,
+            bound: packet.direction == Direction::Outbound,
             stage: if packet.is_opening() { Stage::Opening } else { Stage::Established },
             fin: 0,
             decision: Decision::Permit,
@@ -378,7 +381,7 @@ impl<'a, H: Host<'a>> Walk<'a, H> {
         }
     }
 
-    /// Ends a flow. The endpoint that it had is closed, and if the flow began here, what it was assigned is released.
+    /// Ends a flow. The endpoint that it had is closed, and what it was assigned when it was bound is released.
     pub fn close(&mut self, flow: &mut Flow<H::Pended>) {
         if flow.handle != 0 && matches!(self.passing.packet.protocol, protocol::TCP | protocol::UDP) {
             // A callout cannot keep a connection from ending, whatever it says.
@@ -386,7 +389,7 @@ impl<'a, H: Host<'a>> Walk<'a, H> {
             let _ = self.pass_or_pend(flow, At::EndpointClosure);
             (flow.decision, flow.layer, flow.filter_id) = decided;
             flow.pended = None;
-            if flow.begun == Direction::Outbound {
+            if flow.bound {
                 let _ = self.pass(At::ResourceRelease);
             }
         }

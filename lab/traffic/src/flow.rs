@@ -130,6 +130,8 @@ pub struct Flow<P> {
     pub handle: u64,
     /// Direction of the first packet: who began.
     pub begun: Direction,
+    /// Its end releases what its program's bind was assigned: it began here, or is all that its server has accepted.
+    pub bound: bool,
     pub stage: Stage,
     /// Sides that have sent a FIN: 1 local, 2 remote.
     pub fin: u8,

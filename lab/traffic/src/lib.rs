@@ -23,12 +23,12 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use postern_engine::Decision;
 
 pub use at::At;
-pub use course::{Fragments, fragment, listen, whole};
+pub use course::{Fragments, fragment, serve, whole};
 pub use flow::{Flow, Flows, Key, Stage, protocol};
 pub use header::Header;
 pub use values::{
     BROADCAST, COMPARTMENT, ETHERNET, Facts, Interface, LOOPBACK, MULTICAST, Octets, Program, USER, address_type, flag,
-    reauthorize_reason, with_values,
+    is_loopback, reauthorize_reason, with_values,
 };
 pub use walk::{Blocked, Host, Passing, PutOff, Walk};
 

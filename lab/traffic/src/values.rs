@@ -11,8 +11,11 @@ use crate::{At, Direction, Passing, icmp};
 pub mod flag {
     pub const IS_LOOPBACK: u32 = 0x1;
     pub const IS_REAUTHORIZE: u32 = 0x4;
+    pub const IS_WILDCARD_BIND: u32 = 0x8;
     pub const IS_FRAGMENT: u32 = 0x20;
     pub const IS_REASSEMBLED: u32 = 0x400;
+    pub const IS_APPCONTAINER_LOOPBACK: u32 = 0x40_0000;
+    pub const IS_NON_APPCONTAINER_LOOPBACK: u32 = 0x80_0000;
 }
 
 /// `FWP_CONDITION_REAUTHORIZE_REASON_*` (fwptypes.h), as far as there are any here.
@@ -31,11 +34,13 @@ pub struct Interface {
     pub kind: u32,
     /// `TUNNEL_TYPE` (ifdef.h); 0: no tunnel.
     pub tunnel: u32,
+    /// `INTERFACE_QUARANTINE_EPOCH`: Windows Firewall keeps an interface in quarantine until its filters name the interface's epoch.
+    pub epoch: u64,
 }
 
 /// The two interfaces of a machine of which nothing else is known, as the lab's: an Ethernet adapter and the loopback.
-pub const ETHERNET: Interface = Interface { luid: 6 << 48 | 0x8000 << 24, index: 12, kind: 6, tunnel: 0 };
-pub const LOOPBACK: Interface = Interface { luid: 24 << 48, index: 1, kind: 24, tunnel: 0 };
+pub const ETHERNET: Interface = Interface { luid: 6 << 48 | 0x8000 << 24, index: 12, kind: 6, tunnel: 0, epoch: 0 };
+pub const LOOPBACK: Interface = Interface { luid: 24 << 48, index: 1, kind: 24, tunnel: 0, epoch: 0 };
 
 /// The network compartment of everything here.
 pub const COMPARTMENT: u32 = 1;
@@ -50,6 +55,9 @@ pub const USER: &[&[u8]] = &[
     &[1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x21, 2, 0, 0],
 ];
 
+/// S-1-0-0, the package of programs that belong to none: so the filters of Windows Firewall tell them apart.
+const NO_PACKAGE: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// The program at this end, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Program<'a> {
@@ -57,7 +65,7 @@ pub struct Program<'a> {
     pub app: Option<&'a [u8]>,
     /// The SIDs of its token: user and groups.
     pub user: Option<&'a [&'a [u8]]>,
-    /// The SID of its package.
+    /// The SID of its package, if it has one.
     pub package: Option<&'a [u8]>,
 }
 
@@ -72,6 +80,12 @@ pub fn address_type(address: IpAddr) -> u8 {
         address if address.is_multicast() => MULTICAST,
         _ => UNICAST,
     }
+}
+
+/// Whether both ends are on this machine.
+pub fn is_loopback(local: &SocketAddr, remote: &SocketAddr) -> bool {
+    let same = local.ip() == remote.ip() && !local.ip().is_unspecified();
+    local.ip().is_loopback() || remote.ip().is_loopback() || same
 }
 
 /// What is known of a connection or packet, in the form of values.
@@ -128,7 +142,7 @@ impl<'a> Facts<'a> {
             SocketAddr::V4(address) => Value::Uint32(address.ip().to_bits()),
             SocketAddr::V6(_) => Value::ByteArray16(octets),
         };
-        let loopback = local.ip().is_loopback() || remote.ip().is_loopback() || local.ip() == remote.ip();
+        let loopback = is_loopback(local, remote);
         Facts {
             local: address(local, &octets.local),
             remote: address(remote, &octets.remote),
@@ -144,20 +158,39 @@ impl<'a> Facts<'a> {
             direction,
             app: Value::Empty,
             user: Value::Empty,
-            package: Value::Empty,
+            package: Value::Sid(NO_PACKAGE),
             reauthorize_reason: 0,
             original_icmp_type: if icmp::is_icmp(protocol) { Value::Uint16(local.port()) } else { Value::Empty },
+        }
+    }
+
+    /// Of a bind that leaves the address open no address is known, and the stack chooses the port if that is left open.
+    pub(crate) fn set_bind(&mut self, local: &SocketAddr) {
+        if local.ip().is_unspecified() {
+            self.local = Value::Empty;
+        }
+        if local.port() == 0 {
+            self.flags |= flag::IS_WILDCARD_BIND;
         }
     }
 
     pub fn set_program(&mut self, program: Program<'a>) {
         self.app = program.app.map_or(Value::Empty, Value::ByteBlob);
         self.user = program.user.map_or(Value::Empty, Value::Token);
-        self.package = program.package.map_or(Value::Empty, Value::Sid);
+        self.package = Value::Sid(program.package.unwrap_or(NO_PACKAGE));
     }
 
     pub fn is_loopback(&self) -> bool {
         self.flags & flag::IS_LOOPBACK != 0
+    }
+
+    /// ALE knows the program, and so which kind of loopback it is.
+    fn ale_flags(&self) -> u32 {
+        match (self.is_loopback(), self.package) {
+            (false, _) => self.flags,
+            (true, Value::Sid(NO_PACKAGE)) => self.flags | flag::IS_NON_APPCONTAINER_LOOPBACK,
+            (true, _) => self.flags | flag::IS_APPCONTAINER_LOOPBACK,
+        }
     }
 
     /// Type of the address that the packet goes to.
@@ -345,7 +378,7 @@ fn inbound_icmp_error<'a>(
         ARRIVAL_TUNNEL_TYPE = Value::Uint32(facts.interface.tunnel),
         FLAGS = Value::Uint32(facts.flags),
         ARRIVAL_INTERFACE_PROFILE_ID = Value::Uint32(facts.profile),
-        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(facts.interface.epoch),
         COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
     values
@@ -366,7 +399,7 @@ fn outbound_icmp_error<'a>(facts: &Facts<'a>) -> [Value<'a>; field::outbound_icm
         TUNNEL_TYPE = Value::Uint32(facts.interface.tunnel),
         FLAGS = Value::Uint32(facts.flags),
         NEXTHOP_INTERFACE_PROFILE_ID = Value::Uint32(facts.profile),
-        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(facts.interface.epoch),
         COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
     values
@@ -386,7 +419,7 @@ fn ale_resource_assignment<'a>(
         IP_PROTOCOL = Value::Uint8(facts.protocol),
         ALE_PROMISCUOUS_MODE = Value::Uint32(0),
         IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-        FLAGS = Value::Uint32(facts.flags),
+        FLAGS = Value::Uint32(facts.ale_flags()),
         INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
         TUNNEL_TYPE = Value::Uint32(facts.interface.tunnel),
         LOCAL_INTERFACE_PROFILE_ID = Value::Uint32(facts.profile),
@@ -409,7 +442,7 @@ fn ale_connect_redirect<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_connect
         IP_REMOTE_ADDRESS = facts.remote,
         IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
         IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
-        FLAGS = Value::Uint32(facts.flags),
+        FLAGS = Value::Uint32(facts.ale_flags()),
         ALE_ORIGINAL_APP_ID = facts.app,
         COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
@@ -426,7 +459,7 @@ fn ale_bind_redirect<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_bind_redir
         IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
         IP_LOCAL_PORT = Value::Uint16(facts.local_port),
         IP_PROTOCOL = Value::Uint8(facts.protocol),
-        FLAGS = Value::Uint32(facts.flags),
+        FLAGS = Value::Uint32(facts.ale_flags()),
         COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
     values
@@ -446,7 +479,7 @@ fn ale_auth_connect<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_auth_connec
         IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
         IP_DESTINATION_ADDRESS_TYPE = Value::Uint8(facts.remote_type),
         IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-        FLAGS = Value::Uint32(facts.flags),
+        FLAGS = Value::Uint32(facts.ale_flags()),
         INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
         TUNNEL_TYPE = Value::Uint32(facts.interface.tunnel),
         INTERFACE_INDEX = Value::Uint32(facts.interface.index),
@@ -460,7 +493,7 @@ fn ale_auth_connect<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_auth_connec
         CURRENT_PROFILE_ID = Value::Uint32(facts.profile),
         REAUTHORIZE_REASON = Value::Uint32(facts.reauthorize_reason),
         ORIGINAL_ICMP_TYPE = facts.original_icmp_type,
-        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(facts.interface.epoch),
         ALE_ORIGINAL_APP_ID = facts.app,
         COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
@@ -480,7 +513,7 @@ fn ale_auth_recv_accept<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_auth_re
         IP_REMOTE_ADDRESS = facts.remote,
         IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
         IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-        FLAGS = Value::Uint32(facts.flags),
+        FLAGS = Value::Uint32(facts.ale_flags()),
         SIO_FIREWALL_SYSTEM_PORT = Value::Uint32(0),
         NAP_CONTEXT = Value::Uint32(0),
         INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
@@ -491,7 +524,7 @@ fn ale_auth_recv_accept<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_auth_re
         CURRENT_PROFILE_ID = Value::Uint32(facts.profile),
         REAUTHORIZE_REASON = Value::Uint32(facts.reauthorize_reason),
         ORIGINAL_ICMP_TYPE = facts.original_icmp_type,
-        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(0),
+        INTERFACE_QUARANTINE_EPOCH = Value::Uint64(facts.interface.epoch),
         COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
     if facts.direction == Direction::Inbound {
@@ -531,7 +564,7 @@ fn ale_flow_established<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_flow_es
         DIRECTION = Value::Uint32(facts.direction.number()),
         INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
         TUNNEL_TYPE = Value::Uint32(facts.interface.tunnel),
-        FLAGS = Value::Uint32(facts.flags),
+        FLAGS = Value::Uint32(facts.ale_flags()),
         ALE_ORIGINAL_APP_ID = facts.app,
         COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
@@ -551,7 +584,7 @@ fn ale_endpoint_closure<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_endpoin
         IP_REMOTE_ADDRESS = facts.remote,
         IP_REMOTE_PORT = Value::Uint16(facts.remote_port),
         IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-        FLAGS = Value::Uint32(facts.flags),
+        FLAGS = Value::Uint32(facts.ale_flags()),
         COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
     values
@@ -568,7 +601,7 @@ fn ale_resource_release<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_resourc
         IP_LOCAL_PORT = Value::Uint16(facts.local_port),
         IP_PROTOCOL = Value::Uint8(facts.protocol),
         IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-        FLAGS = Value::Uint32(facts.flags),
+        FLAGS = Value::Uint32(facts.ale_flags()),
         COMPARTMENT_ID = Value::Uint32(COMPARTMENT),
     }
     values
@@ -584,7 +617,7 @@ fn ale_auth_listen<'a>(facts: &Facts<'a>) -> [Value<'a>; field::ale_auth_listen:
         IP_LOCAL_ADDRESS_TYPE = Value::Uint8(facts.local_type),
         IP_LOCAL_PORT = Value::Uint16(facts.local_port),
         IP_LOCAL_INTERFACE = Value::Uint64(facts.interface.luid),
-        FLAGS = Value::Uint32(facts.flags),
+        FLAGS = Value::Uint32(facts.ale_flags()),
         INTERFACE_TYPE = Value::Uint32(facts.interface.kind),
         TUNNEL_TYPE = Value::Uint32(facts.interface.tunnel),
         LOCAL_INTERFACE_PROFILE_ID = Value::Uint32(facts.profile),

@@ -193,6 +193,9 @@ impl Traffic {
         });
         let refused = (begun == Direction::Inbound).then(|| self.listen(connection)).flatten();
         let outcome = refused.unwrap_or_else(|| self.send_first_packets(connection, begun));
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.bound = true;
+        }
         self.app = app;
         outcome
     }
@@ -222,7 +225,7 @@ impl Traffic {
             let (view, callouts) = (self.view.load(), self.callouts.load());
             let scratch = &mut self.scratch;
             let mut walk = walk(&self.kernel, view, callouts, scratch, &packet, &octets, &self.apps);
-            postern_traffic::listen(&mut walk, self.app).map(|blocked| blocked.outcome(false))
+            postern_traffic::serve(&mut walk, self.app, true).map(|blocked| blocked.outcome(false))
         })
     }
 

@@ -129,7 +129,12 @@ fn an_accept_is_preceded_by_listening_which_can_be_blocked() {
     let mut traffic = lab.traffic();
     let server = connection(protocol::TCP, "10.0.0.1:80", "10.0.0.2:40000");
     assert_eq!(traffic.accept(&server).layer, FWPS_LAYER_ALE_AUTH_RECV_ACCEPT_V4);
-    assert_eq!(seen.take()[..3], ["ALE_RESOURCE_ASSIGNMENT_V4", "ALE_AUTH_LISTEN_V4", "INBOUND_IPPACKET_V4"]);
+    assert_eq!(
+        seen.take()[..4],
+        ["ALE_BIND_REDIRECT_V4", "ALE_RESOURCE_ASSIGNMENT_V4", "ALE_AUTH_LISTEN_V4", "INBOUND_IPPACKET_V4"]
+    );
+    traffic.end_flows();
+    assert_eq!(seen.take(), ["ALE_ENDPOINT_CLOSURE_V4", "ALE_RESOURCE_RELEASE_V4"], "what the bind was assigned");
     let session = session(&lab);
     let id = filter(&lab, session, layers::key::ALE_AUTH_LISTEN_V4, Action::Block);
     let outcome = traffic.accept(&server);
