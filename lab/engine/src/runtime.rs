@@ -101,7 +101,7 @@ impl Snapshot {
     /// A snapshot of one layer, with some of its filters only.
     pub fn restricted(&self, layer: u16, keep: impl Fn(&RuntimeFilter) -> bool) -> Self {
         let added = self.filters(layer).filter(|filter| keep(filter)).cloned().collect();
-        Self::empty().changed(BTreeMap::from([(layer, LayerChange { added, removed: BTreeSet::new() })]))
+        Self::empty().changed(BTreeMap::from([(layer, LayerChange { added, ..LayerChange::default() })]))
     }
 
     pub fn filter(&self, layer: u16, id: u64) -> Option<&Arc<RuntimeFilter>> {

@@ -8,6 +8,7 @@ the keyboard. Screenshots and a print go to FOLDER.
 """
 
 import pathlib
+import shutil
 import sys
 
 from axe_playwright_python.sync_playwright import Axe
@@ -62,7 +63,7 @@ def main():
     browser_path, folder, *pages = sys.argv[1:]
     findings = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path)
+        browser = playwright.chromium.launch(executable_path=shutil.which(browser_path))
         for page in pages:
             findings += check(browser, pathlib.Path(page).resolve(), pathlib.Path(folder))
         browser.close()
