@@ -7,8 +7,8 @@ use postern_engine::objects::Session;
 use uuid::Uuid;
 
 use crate::commands::{
-    ask, changes, clean, completions, connect, driver, endure, events, export, filter, flows, lab, plan, replay, state,
-    watch,
+    ask, changes, clean, completions, connect, driver, endure, events, explain, export, filter, flows, lab, plan,
+    replay, state, watch,
 };
 use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
@@ -57,6 +57,9 @@ enum Command {
     Connect(connect::Arguments),
     /// Tries one incoming connection
     Accept(connect::Arguments),
+    /// Tells why a connection or packet is permitted or blocked
+    #[command(subcommand)]
+    Explain(explain::Command),
     /// Shows the state of the filter engine
     State(state::Arguments),
     /// Shows what any program adds to the filter engine, and deletes from it
@@ -138,6 +141,7 @@ fn run(cli: Cli, output: Output) -> Result<Exit> {
         Command::Replay(arguments) => replay::run(&context, arguments),
         Command::Connect(arguments) => connect::connect(&context, arguments),
         Command::Accept(arguments) => connect::accept(&context, arguments),
+        Command::Explain(command) => explain::run(&context, command),
         Command::State(arguments) => state::run(&context, arguments),
         Command::Changes(arguments) => changes::run(&context, arguments),
         Command::Flows(arguments) => flows::run(&context, arguments),

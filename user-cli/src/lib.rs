@@ -7,6 +7,7 @@ pub mod cli;
 pub mod device;
 pub mod driver;
 pub mod engine;
+pub mod explain;
 pub mod failure;
 pub mod filter;
 // The structures are checked on every system.

@@ -91,6 +91,11 @@ pub fn colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Text in a style, on a terminal.
+pub fn paint(text: &str, style: anstyle::Style) -> String {
+    if colours() { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
 /// A cell in green, for what may pass, or in red.
 pub fn verdict(text: impl ToString, good: bool) -> Cell {
     Cell::new(text).fg(if good { Color::Green } else { Color::Red })

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{cargo, say, setup};
+use crate::python::run;
+use crate::{cargo, python, say, setup};
 
 /// From PyPI. ansible-core 2.18 is the newest for the Python of Debian 12.
 const PACKAGES: &[&str] = &["ansible-core==2.18.6", "ansible-lint==26.10.1"];
@@ -18,7 +19,7 @@ const HOSTS: &[&str] = &["lab-one", "lab-three", "lab-two"];
 
 pub fn test(root: &Path) -> Result<()> {
     setup::setup(root)?;
-    let environment = environment(root)?;
+    let environment = python::environment(root, "ansible", PACKAGES)?;
     lint(root, &environment)?;
 
     cargo(root, &["build", "--package", "postern-cli"])?;
@@ -28,29 +29,6 @@ pub fn test(root: &Path) -> Result<()> {
     tested?;
     say("the role has passed");
     Ok(())
-}
-
-/// Makes a Python environment with Ansible in `target`, where there is none of these versions.
-fn environment(root: &Path) -> Result<PathBuf> {
-    let folder = root.join("target/ansible");
-    let (done, wanted) = (folder.join("installed"), PACKAGES.join(" "));
-    if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
-        return Ok(folder);
-    }
-    xwdk::install_programs(root, &[("python3", "python3")], &mut say)?;
-    if !Command::new("python3").args(["-c", "import ensurepip"]).stderr(Stdio::null()).status()?.success() {
-        xwdk::install_packages(root, &["python3-venv"], &mut say)?;
-    }
-    say(&format!("installing {wanted} in {}", folder.display()));
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    run(Command::new(folder.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check"])
-        .args(PACKAGES))?;
-    fs::write(done, wanted)?;
-    Ok(folder)
 }
 
 fn lint(root: &Path, environment: &Path) -> Result<()> {
@@ -295,15 +273,4 @@ fn recap(printed: &str) -> BTreeMap<String, u32> {
             Some((host.trim().to_owned(), changed.parse().ok()?))
         })
         .collect()
-}
-
-/// Runs a program; what it prints is part of the error.
-fn run(command: &mut Command) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("cannot run {name}"))?;
-    if !output.status.success() {
-        let printed = [output.stdout, output.stderr].concat();
-        bail!("{name} failed ({}):\n{}", output.status, String::from_utf8_lossy(&printed).trim());
-    }
-    Ok(())
 }

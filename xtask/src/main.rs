@@ -8,6 +8,8 @@ mod demo;
 mod inf;
 mod loom;
 mod package;
+mod page;
+mod python;
 mod sanitize;
 mod setup;
 mod test;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use xwdk::Driver;
 
-use crate::{ansible, broken, build, cargo, loom, sanitize, say, setup, wine};
+use crate::{ansible, broken, build, cargo, loom, page, sanitize, say, setup, wine};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -15,6 +15,9 @@ pub struct Arguments {
     /// Run the driver images and postern.exe under Wine instead: sets up Wine 10 where there is none
     #[arg(long, conflicts_with = "ansible")]
     wine: bool,
+    /// Look at the page of `postern explain` in a browser instead: installs Chromium where there is none
+    #[arg(long, conflicts_with_all = ["ansible", "wine"])]
+    page: bool,
 }
 
 pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
@@ -23,6 +26,9 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     }
     if arguments.wine {
         return wine::test(root);
+    }
+    if arguments.page {
+        return page::test(root);
     }
     setup::setup(root)?;
     pip(root);

@@ -98,6 +98,16 @@ impl Snapshot {
         Self { layers }
     }
 
+    /// A snapshot of one layer, with some of its filters only.
+    pub fn restricted(&self, layer: u16, keep: impl Fn(&RuntimeFilter) -> bool) -> Self {
+        let added = self.filters(layer).filter(|filter| keep(filter)).cloned().collect();
+        Self::empty().changed(BTreeMap::from([(layer, LayerChange { added, ..LayerChange::default() })]))
+    }
+
+    pub fn filter(&self, layer: u16, id: u64) -> Option<&Arc<RuntimeFilter>> {
+        self.filters(layer).find(|filter| filter.id == id)
+    }
+
     pub fn has_filters(&self, layer: u16) -> bool {
         !self.sublayers(layer).is_empty()
     }

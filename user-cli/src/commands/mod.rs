@@ -6,6 +6,7 @@ pub mod clean;
 pub mod completions;
 pub mod driver;
 pub mod events;
+pub mod explain;
 pub mod export;
 pub mod filter;
 pub mod flows;

@@ -200,7 +200,7 @@ fn relation(match_type: MatchType) -> &'static str {
     }
 }
 
-fn value(field: &str, of: &ConditionValue) -> String {
+pub fn value(field: &str, of: &ConditionValue) -> String {
     match of {
         ConditionValue::Empty => "nothing".to_owned(),
         ConditionValue::Uint8(number) if field == "IP_PROTOCOL" => Protocol(*number).to_string(),

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod app_id;
 pub mod describe;
 pub mod explain;
+pub mod interface;
 pub mod layer;
 pub mod own;
 pub mod ports;

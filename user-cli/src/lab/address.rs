@@ -34,6 +34,11 @@ impl Address {
         Address { name: lab.to_owned(), socket: directory()?.join(format!("{lab}.sock")) }.checked()
     }
 
+    /// Whose state is read here, for people.
+    pub fn whose(&self) -> String {
+        format!("lab {}", self.name)
+    }
+
     fn checked(self) -> Result<Address> {
         if self.socket.as_os_str().len() > LONGEST_SOCKET_PATH {
             return Err(Failure::usage(format!(

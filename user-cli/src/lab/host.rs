@@ -17,7 +17,6 @@ use super::address::Address;
 use super::handles::Handles;
 use super::message::{Fault, Occurrences, Opened, Refusal};
 use super::status::{Status, Stopped};
-use crate::capture::Transport;
 use crate::driver::{Checked, Driver, Stopping, Unload, Unloaded, Violation};
 use crate::failure::{Failure, Result};
 use crate::filter::address::Addresses;
@@ -502,15 +501,6 @@ impl From<UnloadReport> for Unloaded {
     }
 }
 
-impl From<Direction> for postern_lab::Direction {
-    fn from(direction: Direction) -> postern_lab::Direction {
-        match direction {
-            Direction::Outbound => postern_lab::Direction::Outbound,
-            Direction::Inbound => postern_lab::Direction::Inbound,
-        }
-    }
-}
-
 fn value(of: impl serde::Serialize) -> Result<Value, Refusal> {
     serde_json::to_value(of).map_err(|error| Failure::new(error).into())
 }
@@ -559,27 +549,7 @@ struct Player {
 impl Judge for Player {
     #[inline]
     fn judge(&mut self, oriented: &Oriented<'_>) -> Judgement {
-        let packet = oriented.packet;
-        let (tcp_flags, icmp_id) = match packet.transport {
-            Transport::Tcp { flags, .. } => (flags, 0),
-            Transport::Icmp { id, .. } => (0, id),
-            Transport::Udp { .. } | Transport::None => (0, 0),
-        };
-        let outcome = self.traffic.packet(&postern_lab::Packet {
-            direction: oriented.direction.into(),
-            protocol: packet.protocol,
-            local: oriented.local,
-            remote: oriented.remote,
-            tcp_flags,
-            icmp_id,
-            fragment: packet.fragment.map(|fragment| postern_lab::Fragment {
-                identification: fragment.identification,
-                offset: fragment.offset,
-                more: fragment.more,
-            }),
-            bytes: packet.bytes,
-            payload: packet.payload,
-        });
+        let outcome = self.traffic.packet(&oriented.traffic());
         Judgement {
             layer: outcome.layer,
             filter: outcome.filter_id,

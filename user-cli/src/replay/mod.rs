@@ -1,6 +1,7 @@
 //! Replays a capture as traffic of the lab.
 
 mod locality;
+mod orient;
 mod run;
 mod summary;
 
@@ -11,7 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use locality::Locality;
-pub use run::{Counts, Judge, Judgement, Oriented, run};
+pub use orient::{Orientation, Oriented};
+pub use run::{Counts, Judge, Judgement, run};
 pub use summary::{FilterName, Flow, LayerCount, Progress, Summary};
 
 /// What to replay, and how.
@@ -83,6 +85,15 @@ impl Direction {
         match self {
             Direction::Outbound => "->",
             Direction::Inbound => "<-",
+        }
+    }
+}
+
+impl From<Direction> for postern_traffic::Direction {
+    fn from(direction: Direction) -> postern_traffic::Direction {
+        match direction {
+            Direction::Outbound => postern_traffic::Direction::Outbound,
+            Direction::Inbound => postern_traffic::Direction::Inbound,
         }
     }
 }

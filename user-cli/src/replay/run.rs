@@ -11,19 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::locality::Locality;
+use super::orient::{Orientation, Oriented};
 use super::{Direction, Progress};
-use crate::capture::{self, CaptureError, Packet, Skipped, Transport, decode};
-
-/// A packet with its sides told apart.
-#[derive(Debug)]
-pub struct Oriented<'a> {
-    pub direction: Direction,
-    /// For ICMP, the port is the message's type.
-    pub local: SocketAddr,
-    /// For ICMP, the port is the message's code.
-    pub remote: SocketAddr,
-    pub packet: &'a Packet<'a>,
-}
+use crate::capture::{self, CaptureError, Packet, Skipped, decode};
 
 /// What was decided about a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,8 +56,6 @@ pub struct Counts {
 const TELL: Duration = Duration::from_millis(250);
 /// How many packets a thread takes between two looks at the others.
 const BATCH: u64 = 4096;
-/// How many fragmented datagrams are remembered: their fragments follow each other closely.
-const DATAGRAMS: usize = 1024;
 
 /// Replays the capture. `judge` makes what a thread needs for one repetition; `tell` hears of the progress, and can end it.
 pub fn run<J: Judge>(
@@ -95,12 +83,11 @@ pub fn run<J: Judge>(
                         }
                         let mut worker = Worker {
                             share,
-                            locality,
+                            orientation: Orientation::new(locality),
                             judge: judge(),
                             counts: &mut counts,
                             last: None,
                             tally: HashMap::new(),
-                            datagrams: HashMap::new(),
                             list_flows: list_flows && round == 0,
                         };
                         let ended = worker.round(path, done, cancelled);
@@ -187,14 +174,12 @@ fn mix(address: IpAddr) -> u64 {
 
 struct Worker<'a, J> {
     share: Share,
-    locality: &'a Locality,
+    orientation: Orientation<'a>,
     judge: J,
     counts: &'a mut Counts,
     /// The judgement of the packets just before, and their number: most packets are judged as the one before.
     last: Option<(Judgement, u64)>,
     tally: HashMap<Judgement, u64>,
-    /// The directions of fragmented datagrams, by addresses, protocol and identification.
-    datagrams: HashMap<(IpAddr, IpAddr, u8, u32), Direction>,
     list_flows: bool,
 }
 
@@ -234,46 +219,16 @@ impl<J: Judge> Worker<'_, J> {
         result
     }
 
-    /// A fragment goes the way of its datagram's first, which alone has ports to tell by.
-    fn direction(&mut self, packet: &Packet<'_>) -> Option<Direction> {
-        let Some(fragment) = packet.fragment else { return self.locality.direction(packet) };
-        let datagram = (packet.source, packet.destination, packet.protocol, fragment.identification);
-        if fragment.offset == 0 {
-            let direction = self.locality.direction(packet)?;
-            if self.datagrams.len() == DATAGRAMS {
-                self.datagrams.clear();
-            }
-            self.datagrams.insert(datagram, direction);
-            return Some(direction);
-        }
-        self.datagrams.get(&datagram).copied().or_else(|| self.locality.direction(packet))
-    }
-
     fn packet(&mut self, packet: &Packet<'_>) {
-        let Some(direction) = self.direction(packet) else {
+        let Some(oriented) = self.orientation.orient(packet) else {
             *self.counts.skipped.entry(Skipped::NotLocal).or_default() += 1;
             return;
         };
-        let (source_port, destination_port) = match packet.transport {
-            Transport::Tcp { source, destination, .. } | Transport::Udp { source, destination } => {
-                (source, destination)
-            }
-            Transport::Icmp { .. } | Transport::None => (0, 0),
-        };
-        let source = SocketAddr::new(packet.source, source_port);
-        let destination = SocketAddr::new(packet.destination, destination_port);
-        let (mut local, mut remote) = match direction {
-            Direction::Outbound => (source, destination),
-            Direction::Inbound => (destination, source),
-        };
-        if let Transport::Icmp { kind, code, .. } = packet.transport {
-            local.set_port(kind.into());
-            remote.set_port(code.into());
-        }
-        let judgement = self.judge.judge(&Oriented { direction, local, remote, packet });
+        let judgement = self.judge.judge(&oriented);
         if judgement.new_flow {
             self.counts.flows += 1;
             if self.list_flows {
+                let Oriented { direction, local, remote, .. } = oriented;
                 self.counts.new_flows.push(NewFlow { protocol: packet.protocol, local, remote, direction, judgement });
             }
         }

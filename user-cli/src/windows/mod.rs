@@ -22,6 +22,13 @@ use crate::filter::explain::explain;
 /// Where commands work: this machine.
 pub struct Address;
 
+impl Address {
+    /// Whose state is read here, for people.
+    pub fn whose(&self) -> String {
+        "this machine".to_owned()
+    }
+}
+
 /// There is only one Windows here, so there is nothing to choose.
 #[derive(Debug, clap::Args)]
 pub struct Options {}

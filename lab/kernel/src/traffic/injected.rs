@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 
 use fwps::sys::*;
 use postern_engine::{Decision, Verdict};
+use postern_traffic::{At, Direction, Header, Host, Octets, Packet, Walk, flag, reauthorize_reason};
 
-use super::header::Header;
-use super::values::Octets;
-use super::walk::{At, Walk};
-use super::{Direction, Packet, Scratch};
+use super::Scratch;
+use super::walk::{self, Classifier};
 use crate::fwp::pending::Operation;
 use crate::kernel::Kernel;
 use crate::ndis::{self, LabList};
@@ -112,7 +111,7 @@ pub(crate) fn classify(kernel: &Kernel, entry: Entry, list: Ptr<NET_BUFFER_LIST>
         payload: bytes.get(ip_header..).unwrap_or_default(),
     };
     walk(kernel, &packet, None, |walk| {
-        walk.injected = Some((list, begins_with_ip));
+        walk.host.injected = Some((list, begins_with_ip));
         if entry.way().iter().any(|at| walk.pass(*at).is_err()) {
             return false;
         }
@@ -120,8 +119,8 @@ pub(crate) fn classify(kernel: &Kernel, entry: Entry, list: Ptr<NET_BUFFER_LIST>
         if entry == Entry::TransportReceive
             && let Some(pended) = kernel.fwp.pending.accept_of(&local, &remote)
         {
-            walk.take_up(&pended.operation);
-            let verdict = walk.verdict(At::AuthRecvAccept);
+            walk.host.take_up(&pended.operation);
+            let verdict = verdict(walk, At::AuthRecvAccept);
             pended.decide(verdict);
             return verdict.action == Decision::Permit;
         }
@@ -143,18 +142,28 @@ pub(crate) fn reauthorize(kernel: &Kernel, operation: &Operation) -> Verdict {
         payload: &[],
     };
     walk(kernel, &packet, operation.app.as_deref(), |walk| {
-        walk.take_up(operation);
-        walk.facts.flags |= FWP_CONDITION_FLAG_IS_REAUTHORIZE;
-        walk.facts.reauthorize_reason = FWP_CONDITION_REAUTHORIZE_REASON_CLASSIFY_COMPLETION;
-        walk.verdict(operation.at)
+        walk.host.take_up(operation);
+        walk.passing.facts.flags |= flag::IS_REAUTHORIZE;
+        walk.passing.facts.reauthorize_reason = reauthorize_reason::CLASSIFY_COMPLETION;
+        verdict(walk, operation.at)
     })
 }
 
-fn walk<T>(kernel: &Kernel, packet: &Packet<'_>, app: Option<&[u8]>, body: impl FnOnce(&mut Walk<'_>) -> T) -> T {
+/// What a layer says, whatever that means for the packet.
+fn verdict<'a>(walk: &mut Walk<'a, Classifier<'a>>, at: At) -> Verdict {
+    walk.host.classify(at, at.layer(walk.passing.facts.v6), &walk.passing)
+}
+
+fn walk<T>(
+    kernel: &Kernel,
+    packet: &Packet<'_>,
+    app: Option<&[u8]>,
+    body: impl for<'a> FnOnce(&mut Walk<'a, Classifier<'a>>) -> T,
+) -> T {
     let (view, callouts) = (kernel.fwp.view.load_full(), kernel.fwp.callouts.0.load_full());
     let octets = Octets::new(&packet.local, &packet.remote);
     let mut scratch = Scratch::new();
-    let mut walk = Walk::new(kernel, &view, &callouts, &mut scratch, packet, &octets, &[]);
-    walk.facts.set_app(app);
+    let mut walk = walk::walk(kernel, &view, &callouts, &mut scratch, packet, &octets, &[]);
+    walk.passing.facts.set_program(walk::program(app));
     body(&mut walk)
 }

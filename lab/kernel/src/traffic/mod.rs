@@ -1,12 +1,7 @@
-//! Traffic: connections and packets, and the layers that they pass.
-//!
-//! Which layers these are, and in which order, is that of the documentation pages "TCP Packet Flows", "UDP Packet Flows" and
-//! "ALE Layers": a flow is authorised once, at ALE_AUTH_CONNECT or ALE_AUTH_RECV_ACCEPT, and again when the filters of that layer
-//! change; each packet passes the transport and IP packet layers, and data the stream or datagram layer.
+//! Traffic: connections and packets that pass the lab's layers. Which these are, and in which order, `postern_traffic` knows.
 //!
 //! Each thread has a [`Traffic`] of its own, with its own flows, so that no lock or shared counter is touched per packet.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -14,9 +9,12 @@ use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 use fwps::sys::*;
 pub use postern_engine::Decision;
+pub use postern_traffic::{At, Connection, Direction, Fragment, Outcome, Packet};
+use postern_traffic::{Fragments, Header, Key, Octets, made_up};
 
 use crate::fwp::classify::RawValues;
 use crate::fwp::injection::Sent;
+use crate::fwp::pending::Pended;
 use crate::fwp::{FreeCells, Table, View};
 use crate::kernel::Kernel;
 use crate::lab::Lab;
@@ -24,105 +22,33 @@ use crate::ndis::Origin;
 use crate::schedule;
 use crate::thread;
 
-use course::Fragments;
-use flow::{App, Flow, Flows, Key};
-use header::Header;
 use layer_data::LayerData;
-use values::Octets;
-pub(crate) use walk::At;
-use walk::Walk;
+use walk::walk;
 
-mod course;
-mod flow;
-mod header;
-mod icmp;
 pub(crate) mod injected;
 mod layer_data;
-mod made_up;
 mod net_event;
 #[cfg(test)]
 mod tests;
-mod values;
 mod walk;
 
-/// Which way a packet goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    Outbound,
-    Inbound,
+type Flow = postern_traffic::Flow<Arc<Pended>>;
+type Flows = postern_traffic::Flows<Arc<Pended>>;
+
+/// The program a flow belongs to.
+#[derive(Debug, PartialEq, Eq)]
+struct App {
+    path: String,
+    /// `ALE_APP_ID`: the NT path in lower case, or "System" as it is; UTF-16 with its terminating zero.
+    id: Arc<[u8]>,
 }
 
-/// A connection that a program asks for, or that reaches it.
-#[derive(Clone, Debug)]
-pub struct Connection<'a> {
-    /// 6 for TCP, 17 for UDP, 1 and 58 for ICMP.
-    pub protocol: u8,
-    /// For ICMP, the port is the message's type.
-    pub local: SocketAddr,
-    /// For ICMP, the port is the message's code.
-    pub remote: SocketAddr,
-    /// NT path of the program: `\device\harddiskvolume1\windows\system32\curl.exe`.
-    pub app: Option<&'a str>,
-}
-
-/// One packet.
-#[derive(Clone, Copy, Debug)]
-pub struct Packet<'a> {
-    pub direction: Direction,
-    /// What follows the IP headers: 6 for TCP, 17 for UDP, 1 and 58 for ICMP.
-    pub protocol: u8,
-    /// For ICMP, the port is the message's type.
-    pub local: SocketAddr,
-    /// For ICMP, the port is the message's code.
-    pub remote: SocketAddr,
-    /// The flags of the TCP header's 14th byte.
-    pub tcp_flags: u8,
-    /// The identifier of an ICMP echo.
-    pub icmp_id: u16,
-    pub fragment: Option<Fragment>,
-    /// From the IP header on, as far as known.
-    pub bytes: &'a [u8],
-    /// The part of `bytes` that follows the IP headers.
-    pub payload: &'a [u8],
-}
-
-impl Packet<'static> {
-    /// No packet: for what happens to a flow without one.
-    const NOTHING: Packet<'static> = Packet {
-        direction: Direction::Outbound,
-        protocol: 0,
-        local: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)),
-        remote: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)),
-        tcp_flags: 0,
-        icmp_id: 0,
-        fragment: None,
-        bytes: &[],
-        payload: &[],
-    };
-}
-
-/// A part of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fragment {
-    pub identification: u32,
-    /// In bytes; 0 for the first fragment, which alone has ports.
-    pub offset: u16,
-    pub more: bool,
-}
-
-/// What became of a connection or packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    pub decision: Decision,
-    /// The layer that decided: that which blocked; else that which authorised the flow, unless only a later one had a filter that
-    /// permitted.
-    pub layer: u16,
-    /// The filter that decided; none: no filter did, and the default is to permit.
-    pub filter_id: Option<u64>,
-    /// Whether it began a flow.
-    pub new_flow: bool,
-    /// Whether the flow waits for a callout that has put off its decision; until then its packets are blocked.
-    pub pended: bool,
+impl App {
+    fn new(path: &str) -> App {
+        let name = if path == "System" { path.to_string() } else { path.to_lowercase() };
+        let id = name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        App { path: path.to_string(), id }
+    }
 }
 
 /// A source of traffic: one for each thread.
@@ -267,6 +193,9 @@ impl Traffic {
         });
         let refused = (begun == Direction::Inbound).then(|| self.listen(connection)).flatten();
         let outcome = refused.unwrap_or_else(|| self.send_first_packets(connection, begun));
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.bound = true;
+        }
         self.app = app;
         outcome
     }
@@ -289,23 +218,14 @@ impl Traffic {
 
     /// What a server does before a connection can arrive. Returns the outcome if it may not.
     fn listen(&mut self, connection: &Connection<'_>) -> Option<Outcome> {
-        let (protocol, local, remote) = (connection.protocol, connection.local, connection.remote);
+        let Connection { protocol, local, remote, .. } = *connection;
         let packet = Packet { direction: Direction::Inbound, protocol, local, remote, ..Packet::NOTHING };
-        let steps: &[At] = match protocol {
-            flow::TCP => &[At::ResourceAssignment, At::AuthListen],
-            flow::UDP => &[At::ResourceAssignment],
-            _ => &[],
-        };
         thread::enter(&self.kernel, || {
             let octets = Octets::new(&local, &remote);
             let (view, callouts) = (self.view.load(), self.callouts.load());
             let scratch = &mut self.scratch;
-            let mut walk = Walk::new(&self.kernel, view, callouts, scratch, &packet, &octets, &self.apps);
-            let mut flow = Flow::new(&mut walk, self.app);
-            walk.belongs_to(&flow);
-            let refused = steps.iter().find_map(|at| walk.pass_or_pend(&mut flow, *at).err());
-            flow.end(&mut walk);
-            refused.map(|blocked| blocked.outcome(false))
+            let mut walk = walk(&self.kernel, view, callouts, scratch, &packet, &octets, &self.apps);
+            postern_traffic::serve(&mut walk, self.app, true).map(|blocked| blocked.outcome(false))
         })
     }
 
@@ -316,11 +236,11 @@ impl Traffic {
             let octets = Octets::new(&packet.local, &packet.remote);
             let (view, callouts) = (self.view.load(), self.callouts.load());
             let scratch = &mut self.scratch;
-            let mut walk = Walk::new(&self.kernel, view, callouts, scratch, packet, &octets, &self.apps);
+            let mut walk = walk(&self.kernel, view, callouts, scratch, packet, &octets, &self.apps);
             if packet.fragment.is_some() {
-                return course::fragment(&mut walk, &mut self.flows, &mut self.fragments, self.app);
+                return postern_traffic::fragment(&mut walk, &mut self.flows, &mut self.fragments, self.app);
             }
-            course::whole(&mut walk, &mut self.flows, self.app)
+            postern_traffic::whole(&mut walk, &mut self.flows, self.app)
         })
     }
 
@@ -343,9 +263,9 @@ impl Traffic {
             let (view, callouts) = (self.view.load(), self.callouts.load());
             let flow = self.flows.get_mut(&key)?;
             let scratch = &mut self.scratch;
-            let mut walk = Walk::new(&self.kernel, view, callouts, scratch, &packet, &octets, &self.apps);
+            let mut walk = walk(&self.kernel, view, callouts, scratch, &packet, &octets, &self.apps);
             walk.belongs_to(flow);
-            walk.reenters(sent.injection);
+            walk.host.reenters(&packet, sent.injection);
             let passes = [At::OutboundTransport, At::OutboundIpPacket].into_iter().all(|at| walk.pass(at).is_ok());
             Some(if passes { Decision::Permit } else { Decision::Block })
         })
@@ -362,7 +282,7 @@ impl Traffic {
                 let direction = flow.begun;
                 let packet = Packet { direction, protocol: key.protocol(), local, remote, ..Packet::NOTHING };
                 let scratch = &mut self.scratch;
-                let mut walk = Walk::new(&self.kernel, view, callouts, scratch, &packet, &octets, &self.apps);
+                let mut walk = walk(&self.kernel, view, callouts, scratch, &packet, &octets, &self.apps);
                 walk.belongs_to(&flow);
                 walk.close(&mut flow);
             }

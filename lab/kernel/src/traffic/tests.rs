@@ -7,6 +7,7 @@ use std::rc::Rc;
 use fwps::sys::*;
 use postern_engine::layers;
 use postern_engine::objects::{Action, Condition, ConditionValue, MatchType};
+use postern_traffic::protocol;
 use uuid::Uuid;
 
 use super::*;
@@ -74,7 +75,7 @@ fn a_tcp_client_passes_the_layers_in_the_documented_order() {
     let lab = lab_with_callouts_everywhere();
     let seen = record_layers();
     let mut traffic = lab.traffic();
-    let flow = connection(flow::TCP, "10.0.0.1:50000", "93.184.215.14:443");
+    let flow = connection(protocol::TCP, "10.0.0.1:50000", "93.184.215.14:443");
 
     assert!(send(&mut traffic, &flow, Direction::Outbound, SYN, 0).new_flow);
     assert_eq!(
@@ -111,7 +112,7 @@ fn a_tcp_server_passes_the_layers_in_the_documented_order() {
     let lab = lab_with_callouts_everywhere();
     let seen = record_layers();
     let mut traffic = lab.traffic();
-    let flow = connection(flow::TCP, "[2001:db8::1]:80", "[2001:db8::2]:40000");
+    let flow = connection(protocol::TCP, "[2001:db8::1]:80", "[2001:db8::2]:40000");
 
     assert!(send(&mut traffic, &flow, Direction::Inbound, SYN, 0).new_flow);
     assert_eq!(seen.take(), ["INBOUND_IPPACKET_V6", "INBOUND_TRANSPORT_V6", "ALE_AUTH_RECV_ACCEPT_V6"]);
@@ -126,9 +127,14 @@ fn an_accept_is_preceded_by_listening_which_can_be_blocked() {
     let lab = lab_with_callouts_everywhere();
     let seen = record_layers();
     let mut traffic = lab.traffic();
-    let server = connection(flow::TCP, "10.0.0.1:80", "10.0.0.2:40000");
+    let server = connection(protocol::TCP, "10.0.0.1:80", "10.0.0.2:40000");
     assert_eq!(traffic.accept(&server).layer, FWPS_LAYER_ALE_AUTH_RECV_ACCEPT_V4);
-    assert_eq!(seen.take()[..3], ["ALE_RESOURCE_ASSIGNMENT_V4", "ALE_AUTH_LISTEN_V4", "INBOUND_IPPACKET_V4"]);
+    assert_eq!(
+        seen.take()[..4],
+        ["ALE_BIND_REDIRECT_V4", "ALE_RESOURCE_ASSIGNMENT_V4", "ALE_AUTH_LISTEN_V4", "INBOUND_IPPACKET_V4"]
+    );
+    traffic.end_flows();
+    assert_eq!(seen.take(), ["ALE_ENDPOINT_CLOSURE_V4", "ALE_RESOURCE_RELEASE_V4"], "what the bind was assigned");
     let session = session(&lab);
     let id = filter(&lab, session, layers::key::ALE_AUTH_LISTEN_V4, Action::Block);
     let outcome = traffic.accept(&server);
@@ -139,7 +145,7 @@ fn an_accept_is_preceded_by_listening_which_can_be_blocked() {
 fn ending_flows_closes_their_endpoints() {
     let lab = lab_with_callouts_everywhere();
     let mut traffic = lab.traffic();
-    traffic.connect(&connection(flow::UDP, "10.0.0.1:5000", "10.0.0.2:53"));
+    traffic.connect(&connection(protocol::UDP, "10.0.0.1:5000", "10.0.0.2:53"));
     let seen = record_layers();
     traffic.end_flows();
     assert_eq!(seen.take(), ["ALE_ENDPOINT_CLOSURE_V4", "ALE_RESOURCE_RELEASE_V4"]);
@@ -151,7 +157,7 @@ fn udp_is_established_with_its_first_datagram() {
     let lab = lab_with_callouts_everywhere();
     let seen = record_layers();
     let mut traffic = lab.traffic();
-    let client = connection(flow::UDP, "10.0.0.1:50000", "10.0.0.2:53");
+    let client = connection(protocol::UDP, "10.0.0.1:50000", "10.0.0.2:53");
     send(&mut traffic, &client, Direction::Outbound, 0, 30);
     assert_eq!(
         seen.take(),
@@ -169,7 +175,7 @@ fn udp_is_established_with_its_first_datagram() {
     send(&mut traffic, &client, Direction::Inbound, 0, 90);
     assert_eq!(seen.take(), ["INBOUND_IPPACKET_V4", "INBOUND_TRANSPORT_V4", "DATAGRAM_DATA_V4"]);
 
-    let server = connection(flow::UDP, "10.0.0.1:53", "10.0.0.9:5353");
+    let server = connection(protocol::UDP, "10.0.0.1:53", "10.0.0.9:5353");
     send(&mut traffic, &server, Direction::Inbound, 0, 90);
     assert_eq!(
         seen.take(),
@@ -188,13 +194,13 @@ fn an_echo_and_its_reply_are_one_flow_and_an_icmp_error_is_none() {
     let lab = lab_with_callouts_everywhere();
     let seen = record_layers();
     let mut traffic = lab.traffic();
-    let request = connection(flow::ICMP, "10.0.0.1:8", "10.0.0.2:0");
+    let request = connection(protocol::ICMP, "10.0.0.1:8", "10.0.0.2:0");
     assert!(send(&mut traffic, &request, Direction::Outbound, 0, 32).new_flow);
-    let reply = connection(flow::ICMP, "10.0.0.1:0", "10.0.0.2:0");
+    let reply = connection(protocol::ICMP, "10.0.0.1:0", "10.0.0.2:0");
     assert!(!send(&mut traffic, &reply, Direction::Inbound, 0, 32).new_flow);
     assert_eq!(traffic.flows(), 1);
     seen.take();
-    let unreachable = connection(flow::ICMP, "10.0.0.1:3", "10.0.0.2:1");
+    let unreachable = connection(protocol::ICMP, "10.0.0.1:3", "10.0.0.2:1");
     assert!(!send(&mut traffic, &unreachable, Direction::Inbound, 0, 28).new_flow);
     assert_eq!(seen.take(), ["INBOUND_IPPACKET_V4", "INBOUND_TRANSPORT_V4", "INBOUND_ICMP_ERROR_V4"]);
     assert_eq!(traffic.flows(), 1);
@@ -249,7 +255,7 @@ fn callouts_see_values_metadata_and_data_as_documented() {
     let mut traffic = lab.traffic();
     let flow = Connection {
         app: Some("\\device\\disk1\\a.EX"),
-        ..connection(flow::TCP, "10.0.0.1:50000", "93.184.215.14:443")
+        ..connection(protocol::TCP, "10.0.0.1:50000", "93.184.215.14:443")
     };
     assert_eq!(traffic.connect(&flow).decision, Decision::Permit);
     send(&mut traffic, &flow, Direction::Outbound, PSH_ACK, 10);
@@ -268,13 +274,13 @@ fn loopback_and_fragments_are_flagged() {
         }
     });
     let mut traffic = lab.traffic();
-    let flow = connection(flow::UDP, "127.0.0.1:53", "127.0.0.1:5353");
+    let flow = connection(protocol::UDP, "127.0.0.1:53", "127.0.0.1:5353");
     let bytes = made_up::Bytes::new(&flow, Direction::Inbound, 0);
     let first = bytes.packet(&flow, Direction::Inbound, 0);
     let fragment = |offset, more| Some(Fragment { identification: 7, offset, more });
     let outcome = traffic.packet(&Packet { fragment: fragment(0, true), ..first });
     assert!(outcome.new_flow);
-    let rest = connection(flow::UDP, "127.0.0.1:0", "127.0.0.1:0");
+    let rest = connection(protocol::UDP, "127.0.0.1:0", "127.0.0.1:0");
     let rest = Packet { local: rest.local, remote: rest.remote, fragment: fragment(1480, false), ..first };
     assert_eq!(traffic.packet(&rest).decision, Decision::Permit);
     assert_eq!(traffic.flows(), 1, "the later fragment belongs to the flow of the first");
@@ -299,7 +305,7 @@ fn a_blocked_connect_blocks_the_packets_that_follow() {
         filter.conditions.push(remote_port(443));
     });
     let mut traffic = lab.traffic();
-    let blocked = connection(flow::TCP, "10.0.0.1:50000", "10.0.0.2:443");
+    let blocked = connection(protocol::TCP, "10.0.0.1:50000", "10.0.0.2:443");
     let outcome = send(&mut traffic, &blocked, Direction::Outbound, SYN, 0);
     let by_filter = Outcome {
         decision: Decision::Block,
@@ -312,7 +318,7 @@ fn a_blocked_connect_blocks_the_packets_that_follow() {
     for direction in [Direction::Inbound, Direction::Outbound] {
         assert_eq!(send(&mut traffic, &blocked, direction, ACK, 5), Outcome { new_flow: false, ..by_filter });
     }
-    let other = connection(flow::TCP, "10.0.0.1:50000", "10.0.0.2:80");
+    let other = connection(protocol::TCP, "10.0.0.1:50000", "10.0.0.2:80");
     assert_eq!(send(&mut traffic, &other, Direction::Outbound, SYN, 0).decision, Decision::Permit);
 
     // Once the filter is gone a new attempt succeeds.
@@ -325,7 +331,7 @@ fn a_blocked_connect_blocks_the_packets_that_follow() {
 fn a_new_filter_reauthorizes_the_flows_of_its_layer_once() {
     let lab = lab_with_callouts_everywhere();
     let mut traffic = lab.traffic();
-    let flow = connection(flow::TCP, "10.0.0.1:50000", "10.0.0.2:443");
+    let flow = connection(protocol::TCP, "10.0.0.1:50000", "10.0.0.2:443");
     on_classify(|_| {});
     traffic.connect(&flow);
     let session = session(&lab);
@@ -364,7 +370,7 @@ fn what_is_blocked_without_absorbing_is_shown_to_the_discard_layer() {
     filter(&lab, session, layers::key::INBOUND_TRANSPORT_V4, Action::Block);
     let seen = record_layers();
     let mut traffic = lab.traffic();
-    let flow = connection(flow::UDP, "10.0.0.1:53", "10.0.0.9:5353");
+    let flow = connection(protocol::UDP, "10.0.0.1:53", "10.0.0.9:5353");
     let outcome = send(&mut traffic, &flow, Direction::Inbound, 0, 8);
     assert_eq!((outcome.decision, outcome.layer), (Decision::Block, FWPS_LAYER_INBOUND_TRANSPORT_V4));
     assert!(!outcome.new_flow, "ALE has not seen it");
@@ -376,7 +382,7 @@ fn what_is_blocked_without_absorbing_is_shown_to_the_discard_layer() {
 fn a_reset_ends_the_flow() {
     let lab = Lab::start(Config::default());
     let mut traffic = lab.traffic();
-    let flow = connection(flow::TCP, "10.0.0.1:50000", "10.0.0.2:443");
+    let flow = connection(protocol::TCP, "10.0.0.1:50000", "10.0.0.2:443");
     traffic.connect(&flow);
     send(&mut traffic, &flow, Direction::Inbound, RST, 0);
     assert!(send(&mut traffic, &flow, Direction::Outbound, SYN, 0).new_flow, "the same ports connect again");

@@ -1,205 +1,199 @@
-//! One packet on its way through the layers.
+//! The lab's kernel as a host of traffic: what callouts are given of a packet at a layer, and what becomes of its flow.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
+use std::sync::Arc;
 
 use fwps::sys::*;
-use postern_engine::layers::id;
-use postern_engine::{Decision, Value, Verdict};
+use postern_engine::{Value, Verdict};
+use postern_traffic::protocol::TCP;
+use postern_traffic::{
+    At, COMPARTMENT, Direction, Facts, Host, Octets, Packet, Passing, Program, PutOff, USER, Walk, flag, icmp,
+    reauthorize_reason, with_values,
+};
 
-use super::flow::{App, TCP, UDP};
-use super::values::{self, COMPARTMENT, Facts, Octets};
-use super::{Direction, Packet, Scratch, icmp};
+use super::{App, Flow, Scratch};
 use crate::fwp::classify::Classify;
-use crate::fwp::pending::Operation;
-use crate::fwp::{Table, View};
+use crate::fwp::pending::{self, Operation, Pended};
+use crate::fwp::{Table, View, classify_handle};
 use crate::kernel::Kernel;
 use crate::ndis::{self, LabList};
 use crate::ptr::Ptr;
 use crate::thread;
 
-/// A stop on the way: a pair of layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum At {
-    InboundIpPacket,
-    OutboundIpPacket,
-    InboundTransport,
-    OutboundTransport,
-    Stream,
-    DatagramData,
-    InboundIcmpError,
-    OutboundIcmpError,
-    BindRedirect,
-    ResourceAssignment,
-    ConnectRedirect,
-    AuthConnect,
-    AuthRecvAccept,
-    FlowEstablished,
-    EndpointClosure,
-    ResourceRelease,
-    AuthListen,
-}
+const _: () = assert!(flag::IS_LOOPBACK == FWP_CONDITION_FLAG_IS_LOOPBACK);
+const _: () = assert!(flag::IS_REAUTHORIZE == FWP_CONDITION_FLAG_IS_REAUTHORIZE);
+const _: () = assert!(flag::IS_WILDCARD_BIND == FWP_CONDITION_FLAG_IS_WILDCARD_BIND);
+const _: () = assert!(flag::IS_FRAGMENT == FWP_CONDITION_FLAG_IS_FRAGMENT);
+const _: () = assert!(flag::IS_REASSEMBLED == FWP_CONDITION_FLAG_IS_REASSEMBLED);
+const _: () = assert!(flag::IS_APPCONTAINER_LOOPBACK == FWP_CONDITION_FLAG_IS_APPCONTAINER_LOOPBACK);
+const _: () = assert!(flag::IS_NON_APPCONTAINER_LOOPBACK == FWP_CONDITION_FLAG_IS_NON_APPCONTAINER_LOOPBACK);
+const _: () = assert!(reauthorize_reason::POLICY_CHANGE == FWP_CONDITION_REAUTHORIZE_REASON_POLICY_CHANGE);
+const _: () = assert!(reauthorize_reason::CLASSIFY_COMPLETION == FWP_CONDITION_REAUTHORIZE_REASON_CLASSIFY_COMPLETION);
 
-impl At {
-    #[inline]
-    pub fn layer(self, v6: bool) -> u16 {
-        let (v4_layer, v6_layer) = match self {
-            At::InboundIpPacket => (id::INBOUND_IPPACKET_V4, id::INBOUND_IPPACKET_V6),
-            At::OutboundIpPacket => (id::OUTBOUND_IPPACKET_V4, id::OUTBOUND_IPPACKET_V6),
-            At::InboundTransport => (id::INBOUND_TRANSPORT_V4, id::INBOUND_TRANSPORT_V6),
-            At::OutboundTransport => (id::OUTBOUND_TRANSPORT_V4, id::OUTBOUND_TRANSPORT_V6),
-            At::Stream => (id::STREAM_V4, id::STREAM_V6),
-            At::DatagramData => (id::DATAGRAM_DATA_V4, id::DATAGRAM_DATA_V6),
-            At::InboundIcmpError => (id::INBOUND_ICMP_ERROR_V4, id::INBOUND_ICMP_ERROR_V6),
-            At::OutboundIcmpError => (id::OUTBOUND_ICMP_ERROR_V4, id::OUTBOUND_ICMP_ERROR_V6),
-            At::BindRedirect => (id::ALE_BIND_REDIRECT_V4, id::ALE_BIND_REDIRECT_V6),
-            At::ResourceAssignment => (id::ALE_RESOURCE_ASSIGNMENT_V4, id::ALE_RESOURCE_ASSIGNMENT_V6),
-            At::ConnectRedirect => (id::ALE_CONNECT_REDIRECT_V4, id::ALE_CONNECT_REDIRECT_V6),
-            At::AuthConnect => (id::ALE_AUTH_CONNECT_V4, id::ALE_AUTH_CONNECT_V6),
-            At::AuthRecvAccept => (id::ALE_AUTH_RECV_ACCEPT_V4, id::ALE_AUTH_RECV_ACCEPT_V6),
-            At::FlowEstablished => (id::ALE_FLOW_ESTABLISHED_V4, id::ALE_FLOW_ESTABLISHED_V6),
-            At::EndpointClosure => (id::ALE_ENDPOINT_CLOSURE_V4, id::ALE_ENDPOINT_CLOSURE_V6),
-            At::ResourceRelease => (id::ALE_RESOURCE_RELEASE_V4, id::ALE_RESOURCE_RELEASE_V6),
-            At::AuthListen => (id::ALE_AUTH_LISTEN_V4, id::ALE_AUTH_LISTEN_V6),
-        };
-        if v6 { v6_layer } else { v4_layer }
-    }
-
-    /// Whether programs are known there.
-    pub fn is_ale(self) -> bool {
-        use At::*;
-        match self {
-            InboundIpPacket | OutboundIpPacket | InboundTransport | OutboundTransport | Stream | DatagramData
-            | InboundIcmpError | OutboundIcmpError => false,
-            BindRedirect | ResourceAssignment | ConnectRedirect | AuthConnect | AuthRecvAccept | FlowEstablished
-            | EndpointClosure | ResourceRelease | AuthListen => true,
-        }
-    }
-
-    /// The layer where callouts see what was dropped here, if there is one.
-    fn discard_layer(self, v6: bool) -> Option<u16> {
-        match self {
-            At::BindRedirect | At::ConnectRedirect | At::EndpointClosure | At::ResourceRelease => None,
-            // Each layer below 56 that can discard is followed by its discard layer.
-            _ => Some(self.layer(v6) + 1),
-        }
-    }
-}
-
-/// The layer and the filter that stopped a packet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Blocked {
-    pub layer: u16,
-    pub filter_id: Option<u64>,
-}
-
-pub(super) struct Walk<'a> {
+pub(super) struct Classifier<'a> {
     pub kernel: &'a Kernel,
     pub view: &'a View,
     pub callouts: &'a Table,
     pub processor: u32,
     pub scratch: &'a mut Scratch,
-    pub packet: &'a Packet<'a>,
-    pub facts: Facts<'a>,
     pub apps: &'a [App],
     pub app: Option<&'a App>,
     /// Handle of the flow, or 0.
     pub flow: u64,
     pub endpoint: u64,
-    /// Whether ALE will look at the packet after the transport layer has.
-    pub needs_ale: bool,
-    /// The first layer where a filter permitted, and the filter.
-    pub permitted: Option<(u16, u64)>,
     /// Whether `scratch.data` holds this packet.
     pub loaded: bool,
     /// The list that an image has injected, instead of `scratch.data`; whether it begins with the IP header.
     pub injected: Option<(Ptr<NET_BUFFER_LIST>, bool)>,
     /// The completion handle while an operation is classified that can be pended, or 0.
-    pub completion: u64,
+    completion: u64,
     /// The classify context while one is classified that can be finished later, or 0.
-    pub classify_context: u64,
+    classify_context: u64,
 }
 
-impl<'a> Walk<'a> {
-    pub fn new(
-        kernel: &'a Kernel,
-        view: &'a View,
-        callouts: &'a Table,
-        scratch: &'a mut Scratch,
-        packet: &'a Packet<'a>,
-        octets: &'a Octets,
-        apps: &'a [App],
-    ) -> Walk<'a> {
-        let direction = match packet.direction {
-            Direction::Outbound => FWP_DIRECTION_OUTBOUND,
-            Direction::Inbound => FWP_DIRECTION_INBOUND,
-        };
-        Walk {
-            kernel,
-            view,
-            callouts,
-            processor: thread::page().processor.get(),
-            scratch,
-            packet,
-            facts: Facts::new(packet.protocol, &packet.local, &packet.remote, octets, direction),
-            apps,
-            app: None,
-            flow: 0,
-            endpoint: 0,
-            needs_ale: false,
-            permitted: None,
-            loaded: false,
-            injected: None,
-            completion: 0,
-            classify_context: 0,
-        }
+/// A packet's walk through the lab's layers.
+pub(super) fn walk<'a>(
+    kernel: &'a Kernel,
+    view: &'a View,
+    callouts: &'a Table,
+    scratch: &'a mut Scratch,
+    packet: &'a Packet<'a>,
+    octets: &'a Octets,
+    apps: &'a [App],
+) -> Walk<'a, Classifier<'a>> {
+    let host = Classifier {
+        kernel,
+        view,
+        callouts,
+        processor: thread::page().processor.get(),
+        scratch,
+        apps,
+        app: None,
+        flow: 0,
+        endpoint: 0,
+        loaded: false,
+        injected: None,
+        completion: 0,
+        classify_context: 0,
+    };
+    Walk::new(host, packet, octets)
+}
+
+impl PutOff for Pended {
+    fn at(&self) -> At {
+        self.operation.at
     }
 
-    /// Passes a layer. The verdict of a permit is returned.
+    fn verdict(&self) -> Option<Verdict> {
+        Pended::verdict(self)
+    }
+}
+
+impl<'a> Host<'a> for Classifier<'a> {
+    type Pended = Arc<Pended>;
+
     #[inline]
-    pub fn pass(&mut self, at: At) -> Result<Option<u64>, Blocked> {
-        let layer = at.layer(self.facts.v6);
-        if !self.view.snapshot.has_filters(layer) {
-            return Ok(None);
-        }
-        let verdict = self.classify(at, layer);
-        match verdict.action {
-            Decision::Permit => {
-                if let (None, Some(filter)) = (self.permitted, verdict.filter_id) {
-                    self.permitted = Some((layer, filter));
-                }
-                Ok(verdict.filter_id)
-            }
-            Decision::Block => {
-                if !verdict.absorb
-                    && let Some(discard) = at.discard_layer(self.facts.v6)
-                    && self.view.snapshot.has_filters(discard)
-                {
-                    self.classify_discarded(at, discard, verdict.filter_id);
-                }
-                Err(Blocked { layer, filter_id: verdict.filter_id })
-            }
-        }
+    fn has_filters(&self, layer: u16) -> bool {
+        self.view.snapshot.has_filters(layer)
     }
 
-    /// What a layer says, whatever that means for the packet.
-    pub fn verdict(&mut self, at: At) -> Verdict {
-        self.classify(at, at.layer(self.facts.v6))
-    }
-
-    fn classify(&mut self, at: At, layer: u16) -> Verdict {
-        self.fill_metadata(at);
-        let verdict = self.run(at, layer);
+    fn classify(&mut self, at: At, layer: u16, passing: &Passing<'a>) -> Verdict {
+        self.fill_metadata(at, passing);
+        let verdict = self.run(at, layer, passing);
         // The control data are the callout's for the time of the call.
         self.scratch.shown_control.fill(0xDD);
-        self.tell(at, layer, &verdict);
+        self.tell(at, layer, passing, &verdict);
         verdict
     }
 
+    fn classify_or_pend(
+        &mut self,
+        at: At,
+        layer: u16,
+        passing: &Passing<'a>,
+        flow: &Flow,
+    ) -> (Verdict, Option<Arc<Pended>>) {
+        let packet = passing.packet;
+        let operation = Operation {
+            at,
+            protocol: packet.protocol,
+            local: packet.local,
+            remote: packet.remote,
+            begun: flow.begun,
+            app: self.app.map(|app| app.id.clone()),
+            endpoint: flow.endpoint,
+            reauthorize: passing.facts.reauthorize_reason != 0,
+        };
+        // Two ways to put off: by completion handle, and by classify handle.
+        match at {
+            At::BindRedirect | At::ConnectRedirect | At::EndpointClosure => {
+                classify_handle::with_context(layer, operation, |context| {
+                    self.classify_context = context;
+                    let verdict = self.classify(at, layer, passing);
+                    self.classify_context = 0;
+                    verdict
+                })
+            }
+            _ => pending::pendable(operation, |completion| {
+                self.completion = completion;
+                let verdict = self.classify(at, layer, passing);
+                self.completion = 0;
+                verdict
+            }),
+        }
+    }
+
+    /// What is discarded can be seen, not saved: the verdict counts for nothing.
+    fn blocked(&mut self, at: At, discard: Option<u16>, passing: &Passing<'a>, verdict: &Verdict) {
+        let Some(layer) = discard else { return };
+        self.fill_metadata(at, passing);
+        self.scratch.metadata.currentMetadataValues |= FWPS_METADATA_FIELD_DISCARD_REASON;
+        self.scratch.metadata.discardMetadata = FWPS_DISCARD_METADATA0 {
+            discardModule: FWPS_DISCARD_MODULE_GENERAL,
+            discardReason: FIREWALL_POLICY,
+            filterId: verdict.filter_id.unwrap_or(0),
+        };
+        self.run(at, layer, passing);
+    }
+
+    fn begin_flow(&mut self) -> (u64, u64) {
+        let endpoint = self.scratch.next_endpoint;
+        self.scratch.next_endpoint += 1;
+        (self.kernel.fwp.flows.begin(&mut self.scratch.stock).unwrap_or(0), endpoint)
+    }
+
+    fn end_flow(&mut self, handle: u64) {
+        self.kernel.fwp.flows.end(handle, &mut self.scratch.stock);
+        self.flow = 0;
+    }
+
+    fn is_aborted(&self, handle: u64) -> bool {
+        self.kernel.fwp.flows.is_aborted(handle)
+    }
+
+    fn belongs_to(&mut self, flow: &Flow, facts: &mut Facts<'a>) {
+        self.flow = flow.handle;
+        self.endpoint = flow.endpoint;
+        self.app = flow.app.and_then(|app| self.apps.get(app));
+        facts.set_program(program(self.app.map(|app| &*app.id)));
+    }
+
+    fn epoch(&self, begun: Direction, v6: bool) -> u64 {
+        self.view.epochs[usize::from(begun == Direction::Inbound) * 2 + usize::from(v6)]
+    }
+}
+
+/// Every program here runs as the same user.
+pub(super) fn program(app: Option<&[u8]>) -> Program<'_> {
+    Program { app, user: app.map(|_| USER), package: None }
+}
+
+impl Classifier<'_> {
     /// The packet is one that an image has injected.
-    pub fn reenters(&mut self, (handle, context): (u64, u64)) {
+    pub fn reenters(&mut self, packet: &Packet<'_>, (handle, context): (u64, u64)) {
         self.loaded = true;
-        self.scratch.load(self.packet);
+        self.scratch.load(packet);
         if let Some(list) = LabList::of(Ptr::new(self.scratch.data.list(0))) {
             list.set_injection(handle, context);
         }
@@ -210,59 +204,20 @@ impl<'a> Walk<'a> {
         self.endpoint = operation.endpoint;
     }
 
-    /// What is discarded can be seen, not saved: the verdict counts for nothing.
-    #[cold]
-    fn classify_discarded(&mut self, at: At, layer: u16, filter_id: Option<u64>) {
-        self.fill_metadata(at);
-        self.scratch.metadata.currentMetadataValues |= FWPS_METADATA_FIELD_DISCARD_REASON;
-        self.scratch.metadata.discardMetadata = FWPS_DISCARD_METADATA0 {
-            discardModule: FWPS_DISCARD_MODULE_GENERAL,
-            discardReason: FIREWALL_POLICY,
-            filterId: filter_id.unwrap_or(0),
-        };
-        self.run(at, layer);
-    }
-
-    fn run(&mut self, at: At, layer: u16) -> Verdict {
-        let layer_data = match (self.injected, self.offset(at)) {
+    fn run(&mut self, at: At, layer: u16, passing: &Passing<'_>) -> Verdict {
+        let layer_data = match (self.injected, offset(at, passing.packet)) {
             (_, None) => null_mut(),
-            (None, Some(offset)) => self.layer_data(at, offset),
+            (None, Some(offset)) => self.layer_data(at, passing.packet, offset),
             (Some((list, begins_with_ip)), Some(offset)) => {
                 let offset = if begins_with_ip { offset as u32 } else { 0 };
                 ndis::advance_list(list, offset);
-                let verdict = self.run_on(at, layer, list.as_mut_ptr().cast());
+                let data = list.as_mut_ptr().cast();
+                let verdict = with_values(at, passing, |values| self.run_with(layer, data, values));
                 ndis::retreat_list(list, offset);
                 return verdict;
             }
         };
-        self.run_on(at, layer, layer_data)
-    }
-
-    fn run_on(&mut self, at: At, layer: u16, data: *mut c_void) -> Verdict {
-        match at {
-            At::InboundIpPacket => self.run_with(layer, data, &values::inbound_ippacket(&self.facts)),
-            At::OutboundIpPacket => self.run_with(layer, data, &values::outbound_ippacket(&self.facts)),
-            At::InboundTransport => self.run_with(layer, data, &values::inbound_transport(&self.facts)),
-            At::OutboundTransport => self.run_with(layer, data, &values::outbound_transport(&self.facts)),
-            At::Stream => self.run_with(layer, data, &values::stream(&self.facts)),
-            At::DatagramData => self.run_with(layer, data, &values::datagram_data(&self.facts)),
-            At::OutboundIcmpError => self.run_with(layer, data, &values::outbound_icmp_error(&self.facts)),
-            At::BindRedirect => self.run_with(layer, data, &values::ale_bind_redirect(&self.facts)),
-            At::ResourceAssignment => self.run_with(layer, data, &values::ale_resource_assignment(&self.facts)),
-            At::ConnectRedirect => self.run_with(layer, data, &values::ale_connect_redirect(&self.facts)),
-            At::AuthConnect => self.run_with(layer, data, &values::ale_auth_connect(&self.facts)),
-            At::AuthRecvAccept => self.run_with(layer, data, &values::ale_auth_recv_accept(&self.facts)),
-            At::FlowEstablished => self.run_with(layer, data, &values::ale_flow_established(&self.facts)),
-            At::EndpointClosure => self.run_with(layer, data, &values::ale_endpoint_closure(&self.facts)),
-            At::ResourceRelease => self.run_with(layer, data, &values::ale_resource_release(&self.facts)),
-            At::AuthListen => self.run_with(layer, data, &values::ale_auth_listen(&self.facts)),
-            At::InboundIcmpError => {
-                let (protocol, local, remote) = icmp::embedded(self.packet);
-                let octets = Octets::new(&local, &remote);
-                let embedded = Facts::new(protocol, &local, &remote, &octets, FWP_DIRECTION_OUTBOUND);
-                self.run_with(layer, data, &values::inbound_icmp_error(&self.facts, &embedded))
-            }
-        }
+        with_values(at, passing, |values| self.run_with(layer, layer_data, values))
     }
 
     fn run_with(&mut self, layer: u16, layer_data: *mut c_void, values: &[Value<'_>]) -> Verdict {
@@ -282,60 +237,14 @@ impl<'a> Walk<'a> {
         .run()
     }
 
-    /// Where the transport header begins in `packet.bytes`.
-    fn ip_header(&self) -> usize {
-        let start = self.packet.payload.as_ptr().addr().wrapping_sub(self.packet.bytes.as_ptr().addr());
-        if start <= self.packet.bytes.len() { start } else { 0 }
-    }
-
-    fn transport_header(&self) -> usize {
-        let payload = self.packet.payload;
-        let length = match self.packet.protocol {
-            TCP => payload.get(12).map_or(0, |offset| usize::from(offset >> 4) * 4),
-            UDP => 8,
-            protocol if icmp::is_icmp(protocol) => 8,
-            _ => 0,
-        };
-        length.min(payload.len())
-    }
-
-    /// Bytes that a TCP segment carries.
-    pub fn has_stream_data(&self) -> bool {
-        self.packet.payload.len() > self.transport_header()
-    }
-
-    /// Where the data begins in the packet at each layer that has any (documentation page "Data Offset Positions").
-    fn offset(&self, at: At) -> Option<usize> {
-        let (ip, transport) = (self.ip_header(), self.transport_header());
-        let is_icmp = icmp::is_icmp(self.packet.protocol);
-        let inbound = self.packet.direction == Direction::Inbound;
-        let payload = ip + if is_icmp { 0 } else { transport };
-        Some(match at {
-            At::OutboundIpPacket => 0,
-            At::InboundIpPacket | At::OutboundTransport | At::OutboundIcmpError => ip,
-            At::InboundTransport | At::AuthRecvAccept => payload,
-            At::DatagramData | At::FlowEstablished if inbound => payload,
-            At::DatagramData | At::FlowEstablished => ip,
-            At::InboundIcmpError | At::Stream => ip + transport,
-            At::AuthConnect if self.packet.protocol != TCP => ip,
-            At::AuthConnect
-            | At::AuthListen
-            | At::BindRedirect
-            | At::ResourceAssignment
-            | At::ConnectRedirect
-            | At::EndpointClosure
-            | At::ResourceRelease => return None,
-        })
-    }
-
     /// The packet, with the data beginning at `offset`.
-    fn layer_data(&mut self, at: At, offset: usize) -> *mut c_void {
+    fn layer_data(&mut self, at: At, packet: &Packet<'_>, offset: usize) -> *mut c_void {
         if !self.loaded {
             self.loaded = true;
-            self.scratch.load(self.packet);
+            self.scratch.load(packet);
         }
         if at == At::Stream {
-            let inbound = self.packet.direction == Direction::Inbound;
+            let inbound = packet.direction == Direction::Inbound;
             let flags = if inbound { FWPS_STREAM_FLAG_RECEIVE } else { FWPS_STREAM_FLAG_SEND };
             return self.scratch.data.stream(offset, flags).cast();
         }
@@ -343,7 +252,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Which metadata a layer has: documentation page "Metadata Fields at Each Filtering Layer".
-    fn fill_metadata(&mut self, at: At) {
+    fn fill_metadata(&mut self, at: At, passing: &Passing<'_>) {
         const PROCESS: u32 = FWPS_METADATA_FIELD_PROCESS_PATH | FWPS_METADATA_FIELD_PROCESS_ID;
         const ENDPOINT: u32 = FWPS_METADATA_FIELD_TRANSPORT_ENDPOINT_HANDLE;
         let possible = match at {
@@ -376,21 +285,22 @@ impl<'a> Walk<'a> {
             At::FlowEstablished => FLOW | PROCESS | ENDPOINT | ICMP_ID,
             At::EndpointClosure | At::ResourceRelease => FWPS_METADATA_FIELD_PROCESS_ID | COMPARTMENT_ID | ENDPOINT,
         };
-        let inbound = self.packet.direction == Direction::Inbound;
-        let is_icmp = icmp::is_icmp(self.packet.protocol);
+        let packet = passing.packet;
+        let inbound = packet.direction == Direction::Inbound;
+        let is_icmp = icmp::is_icmp(packet.protocol);
         let known = [
             (FLOW, self.flow != 0),
             // The header is not built yet when a packet goes out.
             (IP, inbound || at == At::OutboundIpPacket),
-            (FRAGMENT, self.packet.fragment.is_some()),
+            (FRAGMENT, packet.fragment.is_some()),
             (ENDPOINT, self.endpoint != 0),
             (ICMP_ID, is_icmp),
-            (FWPS_METADATA_FIELD_ALE_CLASSIFY_REQUIRED, self.needs_ale),
-            (DIRECTION, self.facts.reauthorize_reason != 0),
+            (FWPS_METADATA_FIELD_ALE_CLASSIFY_REQUIRED, passing.needs_ale),
+            (DIRECTION, passing.facts.reauthorize_reason != 0),
             (PROCESS, self.app.is_some()),
-            (SCOPE, self.facts.v6),
+            (SCOPE, passing.facts.v6),
             (COMPLETION, self.completion != 0),
-            (CONTROL, !inbound && self.packet.protocol != TCP && !self.scratch.control.is_empty()),
+            (CONTROL, !inbound && packet.protocol != TCP && !self.scratch.control.is_empty()),
         ];
         let mut present = possible;
         for (field, known) in known {
@@ -398,7 +308,7 @@ impl<'a> Walk<'a> {
                 present &= !field;
             }
         }
-        let (ip, transport) = (self.ip_header() as u32, self.transport_header() as u32);
+        let (ip, transport) = (packet.ip_header() as u32, packet.transport_header() as u32);
         let metadata = &mut *self.scratch.metadata;
         metadata.currentMetadataValues = present;
         metadata.flowHandle = self.flow;
@@ -420,16 +330,40 @@ impl<'a> Walk<'a> {
             metadata.controlDataLength = self.scratch.shown_control.len() as u32;
         }
         if is_icmp {
-            metadata.icmpIdAndSequence = icmp::id_and_sequence(self.packet);
+            metadata.icmpIdAndSequence = icmp::id_and_sequence(packet);
         }
-        if let Some(fragment) = self.packet.fragment {
+        if let Some(fragment) = packet.fragment {
             metadata.fragmentMetadata = FWPS_INBOUND_FRAGMENT_METADATA0 {
                 fragmentIdentification: fragment.identification,
                 fragmentOffset: fragment.offset,
-                fragmentLength: self.packet.payload.len() as u32,
+                fragmentLength: packet.payload.len() as u32,
             };
         }
     }
+}
+
+/// Where the data begins in the packet at each layer that has any (documentation page "Data Offset Positions").
+fn offset(at: At, packet: &Packet<'_>) -> Option<usize> {
+    let (ip, transport) = (packet.ip_header(), packet.transport_header());
+    let is_icmp = icmp::is_icmp(packet.protocol);
+    let inbound = packet.direction == Direction::Inbound;
+    let payload = ip + if is_icmp { 0 } else { transport };
+    Some(match at {
+        At::OutboundIpPacket => 0,
+        At::InboundIpPacket | At::OutboundTransport | At::OutboundIcmpError => ip,
+        At::InboundTransport | At::AuthRecvAccept => payload,
+        At::DatagramData | At::FlowEstablished if inbound => payload,
+        At::DatagramData | At::FlowEstablished => ip,
+        At::InboundIcmpError | At::Stream => ip + transport,
+        At::AuthConnect if packet.protocol != TCP => ip,
+        At::AuthConnect
+        | At::AuthListen
+        | At::BindRedirect
+        | At::ResourceAssignment
+        | At::ConnectRedirect
+        | At::EndpointClosure
+        | At::ResourceRelease => return None,
+    })
 }
 
 const FLOW: u32 = FWPS_METADATA_FIELD_FLOW_HANDLE;

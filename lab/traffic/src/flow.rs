@@ -1,22 +1,26 @@
-//! A thread's flows: which packets belong together, and what was decided about them.
+//! Flows: which packets belong together, and what was decided about them.
 
 use core::hash::{BuildHasher, Hash, Hasher};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use super::{At, Decision, Direction, Packet, icmp};
-use crate::fwp::pending::Pended;
+use postern_engine::Decision;
 
-pub(super) const ICMP: u8 = 1;
-pub(super) const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
-pub(super) const ICMPV6: u8 = 58;
+use crate::{At, Direction, Packet, icmp};
+use protocol::{ICMP, ICMPV6, TCP, UDP};
+
+/// Protocol numbers (`IPPROTO_*`).
+pub mod protocol {
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const ICMPV6: u8 = 58;
+}
 
 /// What tells flows apart: for TCP and UDP the 5-tuple; for ICMP messages that are no errors the addresses, the type of the
 /// request, the code and the identifier; for every other protocol the addresses (documentation page "ALE Layers").
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key {
+pub struct Key {
     local: [u8; 16],
     remote: [u8; 16],
     /// Ports, or ICMP type, code and identifier.
@@ -79,7 +83,7 @@ impl Hash for Key {
 
 /// Folded multiplication: quick, and good enough for keys that nobody chooses against us.
 #[derive(Default, Clone, Copy)]
-pub(super) struct Fold(u64);
+pub struct Fold(u64);
 
 impl BuildHasher for Fold {
     type Hasher = Fold;
@@ -111,7 +115,7 @@ impl Hasher for Fold {
 
 /// How far a flow has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stage {
+pub enum Stage {
     /// TCP: the handshake goes on.
     Opening,
     Established,
@@ -121,11 +125,13 @@ pub(super) enum Stage {
     Ended,
 }
 
-pub(super) struct Flow {
-    /// Of `fwp::flows`; 0 when there is none any more.
+pub struct Flow<P> {
+    /// Of the host; 0 when there is none any more.
     pub handle: u64,
     /// Direction of the first packet: who began.
     pub begun: Direction,
+    /// Its end releases what its program's bind was assigned: it began here, or is all that its server has accepted.
+    pub bound: bool,
     pub stage: Stage,
     /// Sides that have sent a FIN: 1 local, 2 remote.
     pub fin: u8,
@@ -137,32 +143,16 @@ pub(super) struct Flow {
     pub epoch: u64,
     pub endpoint: u64,
     /// The authorisation that a callout has put off.
-    pub pended: Option<Arc<Pended>>,
+    pub pended: Option<P>,
     /// Permitted after it was pended: the next packet establishes the flow.
     pub resumed: bool,
     /// Where it was pended, if there are layers after that which it has not passed.
     pub pended_at: Option<At>,
-    /// Position of the program among those of the traffic.
+    /// The program, as the host counts them.
     pub app: Option<usize>,
 }
 
-/// The program a flow belongs to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct App {
-    pub path: String,
-    /// `ALE_APP_ID`: the NT path in lower case, or "System" as it is; UTF-16 with its terminating zero.
-    pub id: Arc<[u8]>,
-}
-
-impl App {
-    pub fn new(path: &str) -> App {
-        let name = if path == "System" { path.to_string() } else { path.to_lowercase() };
-        let id = name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
-        App { path: path.to_string(), id }
-    }
-}
-
-pub(super) type Flows = HashMap<Key, Flow, Fold>;
+pub type Flows<P> = HashMap<Key, Flow<P>, Fold>;
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -171,12 +161,12 @@ const ACK: u8 = 0x10;
 
 impl Packet<'_> {
     /// A TCP segment that asks for a connection.
-    pub(super) fn is_opening(&self) -> bool {
+    pub(crate) fn is_opening(&self) -> bool {
         self.protocol == TCP && self.tcp_flags & (SYN | ACK) == SYN
     }
 }
 
-impl Flow {
+impl<P> Flow<P> {
     /// Whether a TCP segment, seen and permitted by the transport layer, ends the handshake: the SYN-ACK for who connects, the ACK
     /// after it for who accepts.
     pub fn completes_handshake(&self, packet: &Packet<'_>) -> bool {

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::icmp;
+use crate::flow::protocol;
+use crate::icmp;
 
 /// What an IP header, and the first four bytes after it, say. IPv6 extension headers are not followed.
-pub(super) struct Header {
+pub struct Header {
     pub protocol: u8,
     /// Ports are 0 where the protocol has none, or the packet is too short.
     pub source: SocketAddr,
@@ -32,7 +33,7 @@ impl Header {
         let rest = ip.get(length..).unwrap_or_default();
         let word = |at: usize| rest.get(at..at + 2).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
         let byte = |at: usize| rest.get(at).map_or(0, |&byte| byte.into());
-        let has_ports = matches!(protocol, super::flow::TCP | super::flow::UDP);
+        let has_ports = matches!(protocol, protocol::TCP | protocol::UDP);
         let port = |at: usize| if has_ports { word(at) } else { 0 };
         Some(Header {
             protocol,

@@ -2,17 +2,16 @@
 
 use std::net::SocketAddr;
 
-use fwps::sys::*;
+use postern_engine::Decision;
 
-use super::flow::{self, Flow, Flows, Key, Stage};
-use super::walk::{At, Blocked, Walk};
-use super::{Decision, Direction, Outcome, icmp};
-use crate::fwp::classify_handle;
-use crate::fwp::pending::{self, Operation};
+use crate::flow::{Flow, Flows, Key, Stage, protocol};
+use crate::values::{flag, reauthorize_reason};
+use crate::walk::{Blocked, Host, PutOff, Walk};
+use crate::{At, Direction, Outcome, icmp};
 
 /// The outcomes of datagrams whose first fragment has been seen; the oldest is forgotten.
 #[derive(Default)]
-pub(super) struct Fragments {
+pub struct Fragments {
     recent: [Option<(Key, u32, Outcome)>; 32],
     next: usize,
 }
@@ -20,13 +19,13 @@ pub(super) struct Fragments {
 /// A fragment. Each passes the IP packet layer when it comes in; the first, which alone has ports, then goes on for the whole
 /// datagram, and the others share its fate.
 #[cold]
-pub(super) fn fragment(
-    walk: &mut Walk<'_>,
-    flows: &mut Flows,
+pub fn fragment<'a, H: Host<'a>>(
+    walk: &mut Walk<'a, H>,
+    flows: &mut Flows<H::Pended>,
     fragments: &mut Fragments,
     app: Option<usize>,
 ) -> Outcome {
-    let packet = walk.packet;
+    let packet = walk.passing.packet;
     let Some(fragment) = packet.fragment else { return whole(walk, flows, app) };
     let inbound = packet.direction == Direction::Inbound;
     let at = if inbound { At::InboundIpPacket } else { At::OutboundIpPacket };
@@ -34,21 +33,21 @@ pub(super) fn fragment(
     let bare = |address: SocketAddr| SocketAddr::new(address.ip(), 0);
     let key = Key::new(packet.protocol, &bare(packet.local), &bare(packet.remote), 0);
     if inbound {
-        walk.facts.flags |= FWP_CONDITION_FLAG_IS_FRAGMENT;
+        walk.passing.facts.flags |= flag::IS_FRAGMENT;
         if let Err(blocked) = walk.pass(at) {
             return blocked.outcome(false);
         }
-        walk.facts.flags &= !FWP_CONDITION_FLAG_IS_FRAGMENT;
+        walk.passing.facts.flags &= !flag::IS_FRAGMENT;
     }
     if fragment.offset != 0 {
-        let layer = at.layer(walk.facts.v6);
+        let layer = at.layer(walk.passing.facts.v6);
         return fragments.get(&key, fragment.identification).map_or(
             Outcome { decision: Decision::Permit, layer, filter_id: None, new_flow: false, pended: false },
             |first| Outcome { new_flow: false, ..first },
         );
     }
     if inbound {
-        walk.facts.flags |= FWP_CONDITION_FLAG_IS_REASSEMBLED;
+        walk.passing.facts.flags |= flag::IS_REASSEMBLED;
     }
     let outcome = whole(walk, flows, app);
     fragments.put(key, fragment.identification, outcome);
@@ -68,14 +67,14 @@ impl Fragments {
 }
 
 impl Blocked {
-    pub(super) fn outcome(self, new_flow: bool) -> Outcome {
+    pub fn outcome(self, new_flow: bool) -> Outcome {
         Outcome { decision: Decision::Block, layer: self.layer, filter_id: self.filter_id, new_flow, pended: false }
     }
 }
 
-/// A packet that is whole, or goes on as if it were.
-pub(super) fn whole(walk: &mut Walk<'_>, flows: &mut Flows, app: Option<usize>) -> Outcome {
-    let packet = walk.packet;
+/// A packet that is whole, or goes on as if it were. `app` is the program of a flow that it begins.
+pub fn whole<'a, H: Host<'a>>(walk: &mut Walk<'a, H>, flows: &mut Flows<H::Pended>, app: Option<usize>) -> Outcome {
+    let packet = walk.passing.packet;
     if icmp::is_error(packet.protocol, packet.local.port()) {
         return icmp_error(walk);
     }
@@ -83,7 +82,7 @@ pub(super) fn whole(walk: &mut Walk<'_>, flows: &mut Flows, app: Option<usize>) 
     let mut known = flows.get_mut(&key);
     if let Some(flow) = known.as_deref_mut() {
         if flow.is_over(walk) {
-            walk.kernel.fwp.flows.end(flow.handle, &mut walk.scratch.stock);
+            walk.host.end_flow(flow.handle);
             known = None;
         } else if !flow.resume(walk) {
             return flow.blocked(false);
@@ -104,7 +103,7 @@ pub(super) fn whole(walk: &mut Walk<'_>, flows: &mut Flows, app: Option<usize>) 
                 Err(First::Blocked(blocked)) => Outcome { pended: flow.pended.is_some(), ..blocked.outcome(true) },
                 // Dropped before ALE could see it: there is no flow.
                 Err(First::BeforeAle(blocked)) => {
-                    walk.kernel.fwp.flows.end(flow.handle, &mut walk.scratch.stock);
+                    walk.host.end_flow(flow.handle);
                     flows.remove(&key);
                     return blocked.outcome(false);
                 }
@@ -117,8 +116,8 @@ pub(super) fn whole(walk: &mut Walk<'_>, flows: &mut Flows, app: Option<usize>) 
 
 /// Errors are no flows: they pass the ICMP error layer instead of ALE.
 #[cold]
-fn icmp_error(walk: &mut Walk<'_>) -> Outcome {
-    let way = match walk.packet.direction {
+fn icmp_error<'a, H: Host<'a>>(walk: &mut Walk<'a, H>) -> Outcome {
+    let way = match walk.passing.packet.direction {
         Direction::Outbound => [At::OutboundIcmpError, At::OutboundTransport, At::OutboundIpPacket],
         Direction::Inbound => [At::InboundIpPacket, At::InboundTransport, At::InboundIcmpError],
     };
@@ -129,9 +128,25 @@ fn icmp_error(walk: &mut Walk<'_>) -> Outcome {
     }
     let (layer, filter_id) = match walk.permitted {
         Some((layer, filter)) => (layer, Some(filter)),
-        None => (if way[0] == At::OutboundIcmpError { way[0] } else { way[2] }.layer(walk.facts.v6), None),
+        None => (if way[0] == At::OutboundIcmpError { way[0] } else { way[2] }.layer(walk.passing.facts.v6), None),
     };
     Outcome { decision: Decision::Permit, layer, filter_id, new_flow: false, pended: false }
+}
+
+/// What a server does before anything can reach it: it binds, and for TCP it listens. Returns who refused it.
+pub fn serve<'a, H: Host<'a>>(walk: &mut Walk<'a, H>, app: Option<usize>, listens: bool) -> Option<Blocked> {
+    let steps: &[At] = match walk.passing.packet.protocol {
+        protocol::TCP if listens => &[At::BindRedirect, At::ResourceAssignment, At::AuthListen],
+        protocol::TCP | protocol::UDP => &[At::BindRedirect, At::ResourceAssignment],
+        _ => &[],
+    };
+    let local = walk.passing.packet.local;
+    walk.passing.facts.set_bind(&local);
+    let mut flow = Flow::new(walk, app);
+    walk.belongs_to(&flow);
+    let refused = steps.iter().find_map(|at| walk.pass_or_pend(&mut flow, *at).err());
+    flow.end(walk);
+    refused
 }
 
 /// Why the first packet of a flow was stopped.
@@ -140,17 +155,19 @@ enum First {
     BeforeAle(Blocked),
 }
 
-impl Flow {
-    pub(super) fn new(walk: &mut Walk<'_>, app: Option<usize>) -> Flow {
-        let endpoint = walk.scratch.next_endpoint;
-        walk.scratch.next_endpoint += 1;
+impl<P: PutOff> Flow<P> {
+    /// A flow that the walk's packet begins.
+    pub fn new<'a, H: Host<'a, Pended = P>>(walk: &mut Walk<'a, H>, app: Option<usize>) -> Flow<P> {
+        let packet = walk.passing.packet;
+        let (handle, endpoint) = walk.host.begin_flow();
         Flow {
-            handle: walk.kernel.fwp.flows.begin(&mut walk.scratch.stock).unwrap_or(0),
-            begun: walk.packet.direction,
-            stage: if walk.packet.is_opening() { Stage::Opening } else { Stage::Established },
+            handle,
+            begun: packet.direction,
+            bound: packet.direction == Direction::Outbound,
+            stage: if packet.is_opening() { Stage::Opening } else { Stage::Established },
             fin: 0,
             decision: Decision::Permit,
-            layer: authorizing(walk.packet.direction).layer(walk.facts.v6),
+            layer: authorizing(packet.direction).layer(walk.passing.facts.v6),
             filter_id: None,
             epoch: 0,
             endpoint,
@@ -167,8 +184,8 @@ impl Flow {
     }
 
     /// Whether the flow's packets may go on. A verdict on a pended flow that has come meanwhile takes effect.
-    fn resume(&mut self, walk: &mut Walk<'_>) -> bool {
-        if let Some(verdict) = self.pended.as_ref().and_then(|pended| pended.verdict())
+    fn resume<'a, H: Host<'a, Pended = P>>(&mut self, walk: &mut Walk<'a, H>) -> bool {
+        if let Some(verdict) = self.pended.as_ref().and_then(PutOff::verdict)
             && let Some(pended) = self.pended.take()
         {
             self.filter_id = verdict.filter_id;
@@ -176,7 +193,7 @@ impl Flow {
                 Decision::Permit => {
                     self.decision = Decision::Permit;
                     self.resumed = self.stage == Stage::Established;
-                    self.pended_at = (pended.operation.at != authorizing(self.begun)).then_some(pended.operation.at);
+                    self.pended_at = (pended.at() != authorizing(self.begun)).then_some(pended.at());
                 }
                 Decision::Block => self.end(walk),
             }
@@ -186,17 +203,17 @@ impl Flow {
 
     /// Whether the packet belongs to a new flow of the same addresses and ports: a new connection, or one that was blocked and may
     /// be permitted by now.
-    fn is_over(&self, walk: &Walk<'_>) -> bool {
-        let packet = walk.packet;
+    fn is_over<'a, H: Host<'a, Pended = P>>(&self, walk: &Walk<'a, H>) -> bool {
+        let packet = walk.passing.packet;
         let reconsider = self.decision == Decision::Block && self.pended.is_none() && self.epoch != walk.epoch(self);
-        if packet.protocol == flow::TCP {
+        if packet.protocol == protocol::TCP {
             packet.is_opening() && (reconsider || self.decision == Decision::Permit && self.stage != Stage::Opening)
         } else {
             reconsider
         }
     }
 
-    fn permit(&self, walk: &Walk<'_>, new_flow: bool) -> Outcome {
+    fn permit<'a, H: Host<'a, Pended = P>>(&self, walk: &Walk<'a, H>, new_flow: bool) -> Outcome {
         let (layer, filter_id) = match (self.filter_id, walk.permitted) {
             (None, Some((layer, filter))) => (layer, Some(filter)),
             _ => (self.layer, self.filter_id),
@@ -204,104 +221,56 @@ impl Flow {
         Outcome { decision: Decision::Permit, layer, filter_id, new_flow, pended: false }
     }
 
-    fn block(&mut self, walk: &mut Walk<'_>, blocked: Blocked) {
+    pub(crate) fn block<'a, H: Host<'a, Pended = P>>(&mut self, walk: &mut Walk<'a, H>, blocked: Blocked) {
         self.decision = Decision::Block;
         self.layer = blocked.layer;
         self.filter_id = blocked.filter_id;
         self.end(walk);
     }
 
-    pub(super) fn end(&mut self, walk: &mut Walk<'_>) {
-        walk.kernel.fwp.flows.end(core::mem::take(&mut self.handle), &mut walk.scratch.stock);
-        walk.flow = 0;
+    fn end<'a, H: Host<'a, Pended = P>>(&mut self, walk: &mut Walk<'a, H>) {
+        walk.host.end_flow(core::mem::take(&mut self.handle));
     }
 }
 
 /// Where a flow is authorised that begins in a direction.
-pub(super) fn authorizing(begun: Direction) -> At {
+fn authorizing(begun: Direction) -> At {
     match begun {
         Direction::Outbound => At::AuthConnect,
         Direction::Inbound => At::AuthRecvAccept,
     }
 }
 
-impl Walk<'_> {
-    pub(super) fn belongs_to(&mut self, flow: &Flow) {
-        self.flow = flow.handle;
-        self.endpoint = flow.endpoint;
-        self.app = flow.app.and_then(|app| self.apps.get(app));
-        self.facts.set_app(self.app.map(|app| &*app.id));
+impl<'a, H: Host<'a>> Walk<'a, H> {
+    pub fn belongs_to(&mut self, flow: &Flow<H::Pended>) {
+        self.host.belongs_to(flow, &mut self.passing.facts);
     }
 
     /// The state of the filters that authorise a flow.
-    fn epoch(&self, flow: &Flow) -> u64 {
-        self.view.epochs[usize::from(flow.begun == Direction::Inbound) * 2 + usize::from(self.facts.v6)]
+    fn epoch(&self, flow: &Flow<H::Pended>) -> u64 {
+        self.host.epoch(flow.begun, self.passing.facts.v6)
     }
 
-    fn authorize(&mut self, flow: &mut Flow) -> Result<(), Blocked> {
+    fn authorize(&mut self, flow: &mut Flow<H::Pended>) -> Result<(), Blocked> {
         let at = authorizing(flow.begun);
         flow.epoch = self.epoch(flow);
-        flow.layer = at.layer(self.facts.v6);
+        flow.layer = at.layer(self.passing.facts.v6);
         flow.filter_id = self.pass_or_pend(flow, at)?;
         Ok(())
     }
 
-    /// A layer whose block ends the flow, and at which a callout may put off its decision. A permit's filter is returned.
-    pub(super) fn pass_or_pend(&mut self, flow: &mut Flow, at: At) -> Result<Option<u64>, Blocked> {
-        let layer = at.layer(self.facts.v6);
-        if !self.view.snapshot.has_filters(layer) {
-            return Ok(None);
-        }
-        let operation = Operation {
-            at,
-            protocol: self.packet.protocol,
-            local: self.packet.local,
-            remote: self.packet.remote,
-            begun: flow.begun,
-            app: self.app.map(|app| app.id.clone()),
-            endpoint: flow.endpoint,
-            reauthorize: self.facts.reauthorize_reason != 0,
-        };
-        // Two ways to put off: by completion handle, and by classify handle.
-        let (result, pended) = match at {
-            At::BindRedirect | At::ConnectRedirect | At::EndpointClosure => {
-                classify_handle::with_context(layer, operation, |context| {
-                    self.classify_context = context;
-                    let result = self.pass(at);
-                    self.classify_context = 0;
-                    result
-                })
-            }
-            _ => pending::pendable(operation, |completion| {
-                self.completion = completion;
-                let result = self.pass(at);
-                self.completion = 0;
-                result
-            }),
-        };
-        if pended.is_some() {
-            let blocked = result.err().unwrap_or(Blocked { layer, filter_id: None });
-            flow.pended = pended;
-            flow.decision = Decision::Block;
-            flow.layer = layer;
-            flow.filter_id = blocked.filter_id;
-            return Err(blocked);
-        }
-        result.inspect_err(|blocked| flow.block(self, *blocked))
-    }
-
     /// Authorises again, because the filters of the authorising layer have changed.
     #[cold]
-    fn reauthorize(&mut self, flow: &mut Flow) -> Result<(), Blocked> {
-        self.facts.flags |= FWP_CONDITION_FLAG_IS_REAUTHORIZE;
-        self.facts.reauthorize_reason = FWP_CONDITION_REAUTHORIZE_REASON_POLICY_CHANGE;
+    fn reauthorize(&mut self, flow: &mut Flow<H::Pended>) -> Result<(), Blocked> {
+        self.passing.facts.flags |= flag::IS_REAUTHORIZE;
+        self.passing.facts.reauthorize_reason = reauthorize_reason::POLICY_CHANGE;
         let result = self.authorize(flow);
-        self.facts.flags &= !FWP_CONDITION_FLAG_IS_REAUTHORIZE;
-        self.facts.reauthorize_reason = 0;
+        self.passing.facts.flags &= !flag::IS_REAUTHORIZE;
+        self.passing.facts.reauthorize_reason = 0;
         result
     }
 
-    fn first_packet(&mut self, flow: &mut Flow) -> Result<(), First> {
+    fn first_packet(&mut self, flow: &mut Flow<H::Pended>) -> Result<(), First> {
         match flow.begun {
             Direction::Outbound => {
                 self.belongs_to(flow);
@@ -310,7 +279,7 @@ impl Walk<'_> {
             }
             Direction::Inbound => {
                 self.pass(At::InboundIpPacket).map_err(First::BeforeAle)?;
-                self.needs_ale = true;
+                self.passing.needs_ale = true;
                 self.pass(At::InboundTransport).map_err(First::BeforeAle)?;
                 self.belongs_to(flow);
                 self.authorize(flow).map_err(First::Blocked)?;
@@ -320,9 +289,9 @@ impl Walk<'_> {
     }
 
     /// What comes before the first packet of a flow that begins here; `after` says where it was pended, and now goes on.
-    fn connect(&mut self, flow: &mut Flow, after: Option<At>) -> Result<(), Blocked> {
+    fn connect(&mut self, flow: &mut Flow<H::Pended>, after: Option<At>) -> Result<(), Blocked> {
         const STEPS: [At; 3] = [At::BindRedirect, At::ResourceAssignment, At::ConnectRedirect];
-        if matches!(self.packet.protocol, flow::TCP | flow::UDP) {
+        if matches!(self.passing.packet.protocol, protocol::TCP | protocol::UDP) {
             let done = after.and_then(|after| STEPS.iter().position(|at| *at == after)).map_or(0, |at| at + 1);
             for at in &STEPS[done..] {
                 self.pass_or_pend(flow, *at)?;
@@ -331,16 +300,16 @@ impl Walk<'_> {
         self.authorize(flow)
     }
 
-    fn next_packet(&mut self, flow: &mut Flow) -> Result<(), Blocked> {
+    fn next_packet(&mut self, flow: &mut Flow<H::Pended>) -> Result<(), Blocked> {
         let changed = flow.stage != Stage::Ended && flow.epoch != self.epoch(flow);
-        if flow.handle != 0 && self.kernel.fwp.flows.is_aborted(flow.handle) {
+        if flow.handle != 0 && self.host.is_aborted(flow.handle) {
             let blocked = Blocked { layer: flow.layer, filter_id: None };
             flow.block(self, blocked);
             return Err(blocked);
         }
         let resumed = core::mem::take(&mut flow.resumed);
         let pended_at = flow.pended_at.take();
-        match self.packet.direction {
+        match self.passing.packet.direction {
             Direction::Outbound => {
                 if pended_at.is_some() {
                     self.connect(flow, pended_at)?;
@@ -351,19 +320,19 @@ impl Walk<'_> {
             }
             Direction::Inbound => {
                 self.pass(At::InboundIpPacket)?;
-                self.needs_ale = changed;
+                self.passing.needs_ale = changed;
                 self.pass(At::InboundTransport)?;
                 if changed {
                     self.reauthorize(flow)?;
                 }
-                let established = resumed || flow.completes_handshake(self.packet);
+                let established = resumed || flow.completes_handshake(self.passing.packet);
                 self.inbound_data(flow, established)
             }
         }
     }
 
     /// A packet that an authorised flow sends.
-    fn outbound(&mut self, flow: &mut Flow, established: bool) -> Result<(), Blocked> {
+    fn outbound(&mut self, flow: &mut Flow<H::Pended>, established: bool) -> Result<(), Blocked> {
         if established {
             self.establish(flow)?;
         }
@@ -375,7 +344,7 @@ impl Walk<'_> {
     }
 
     /// The data of a packet that an authorised flow has received.
-    fn inbound_data(&mut self, flow: &mut Flow, established: bool) -> Result<(), Blocked> {
+    fn inbound_data(&mut self, flow: &mut Flow<H::Pended>, established: bool) -> Result<(), Blocked> {
         if established {
             self.establish(flow)?;
         }
@@ -384,45 +353,43 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn establish(&mut self, flow: &mut Flow) -> Result<(), Blocked> {
+    fn establish(&mut self, flow: &mut Flow<H::Pended>) -> Result<(), Blocked> {
         // There the direction is that of the connection, and not of the packet that completes its handshake.
-        let direction = match flow.begun {
-            Direction::Outbound => FWP_DIRECTION_OUTBOUND,
-            Direction::Inbound => FWP_DIRECTION_INBOUND,
-        };
-        let packet = core::mem::replace(&mut self.facts.direction, direction);
+        let packet = core::mem::replace(&mut self.passing.facts.direction, flow.begun);
         let passed = self.pass_or_pend(flow, At::FlowEstablished);
-        self.facts.direction = packet;
+        self.passing.facts.direction = packet;
         passed?;
         flow.stage = Stage::Established;
         Ok(())
     }
 
-    fn data(&mut self, flow: &Flow) -> Result<(), Blocked> {
-        if self.packet.protocol != flow::TCP {
+    fn data(&mut self, flow: &Flow<H::Pended>) -> Result<(), Blocked> {
+        let packet = self.passing.packet;
+        if packet.protocol != protocol::TCP {
             return self.pass(At::DatagramData).map(drop);
         }
-        if matches!(flow.stage, Stage::Established | Stage::Closing) && self.has_stream_data() {
+        if matches!(flow.stage, Stage::Established | Stage::Closing) && packet.has_stream_data() {
             self.pass(At::Stream)?;
         }
         Ok(())
     }
 
-    fn follow(&mut self, flow: &mut Flow) {
-        if self.packet.protocol == flow::TCP && flow.stage != Stage::Ended && flow.follow(self.packet) {
+    fn follow(&mut self, flow: &mut Flow<H::Pended>) {
+        let packet = self.passing.packet;
+        if packet.protocol == protocol::TCP && flow.stage != Stage::Ended && flow.follow(packet) {
             self.close(flow);
         }
     }
 
-    /// Ends a flow. The endpoint that it had is closed, and if the flow began here, what it was assigned is released.
-    pub(super) fn close(&mut self, flow: &mut Flow) {
-        if flow.handle != 0 && matches!(self.packet.protocol, flow::TCP | flow::UDP) {
+    /// Ends a flow. The endpoint that it had is closed, and what it was assigned when it was bound is released.
+    pub fn close(&mut self, flow: &mut Flow<H::Pended>) {
+        if flow.handle != 0 && matches!(self.passing.packet.protocol, protocol::TCP | protocol::UDP) {
             // A callout cannot keep a connection from ending, whatever it says.
             let decided = (flow.decision, flow.layer, flow.filter_id);
             let _ = self.pass_or_pend(flow, At::EndpointClosure);
             (flow.decision, flow.layer, flow.filter_id) = decided;
             flow.pended = None;
-            if flow.begun == Direction::Outbound {
+            if flow.bound {
                 let _ = self.pass(At::ResourceRelease);
             }
         }

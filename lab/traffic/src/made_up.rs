@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use super::flow::{ICMP, ICMPV6, TCP, UDP};
-use super::{Connection, Direction, Packet};
+use crate::flow::protocol::{ICMP, ICMPV6, TCP, UDP};
+use crate::{Connection, Direction, Packet};
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
 /// Directions and TCP flags of the packets with which a connection begins.
-pub(super) fn first_packets(protocol: u8, begun: Direction) -> impl Iterator<Item = (Direction, u8)> {
+pub fn first_packets(protocol: u8, begun: Direction) -> impl Iterator<Item = (Direction, u8)> {
     let answering = match begun {
         Direction::Outbound => Direction::Inbound,
         Direction::Inbound => Direction::Outbound,
@@ -19,7 +19,7 @@ pub(super) fn first_packets(protocol: u8, begun: Direction) -> impl Iterator<Ite
 }
 
 /// A packet without data: an IP header, and a transport header where the lab knows one.
-pub(super) struct Bytes {
+pub struct Bytes {
     bytes: [u8; 60],
     ip_header: usize,
     length: usize,
