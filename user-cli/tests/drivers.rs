@@ -196,8 +196,14 @@ fn leave_stale_objects(lab: &Lab) -> u64 {
     let provider = Uuid::from_u128(postern_protocol::DRIVER_PROVIDER);
     let sublayer = Uuid::from_u128(postern_protocol::DRIVER_SUBLAYER);
     let display = |name: &str| DisplayData { name: name.into(), description: String::new() };
-    let named =
-        Provider { key: provider, display: display("stale"), persistent: false, data: vec![], service_name: None };
+    let named = Provider {
+        key: provider,
+        display: display("stale"),
+        persistent: false,
+        disabled: false,
+        data: vec![],
+        service_name: None,
+    };
     engine.provider_add(&named).unwrap();
     let named = Sublayer {
         key: sublayer,

@@ -142,3 +142,119 @@ fn messages_that_are_no_requests_do_not_end_the_lab() {
     }
     lab.ok(&["lab", "status"]);
 }
+
+/// A lab that keeps its persistent objects in a file, which is gone with the test.
+fn keeping(lab: &Lab, file: &std::path::Path, options: &[&str]) {
+    lab.ok(&[&["lab", "start", "--store", file.to_str().unwrap()], options].concat());
+}
+
+fn connect(lab: &Lab) -> (i32, String) {
+    let ran = lab.run(&["connect", "--protocol", "tcp", "--remote", "192.0.2.7:443"]);
+    (ran.code, ran.out.lines().next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn persistent_and_boot_time_filters_survive_and_each_is_in_force_in_its_time() {
+    let lab = Lab::absent();
+    let file = lab.socket().with_file_name("store.json");
+    keeping(&lab, &file, &[]);
+    let add = |name: &str, action: &str, lifetime: &str| {
+        let options = ["--layer", "connect", "--family", "v4", "--action", action, "--name", name];
+        lab.ok(&[&["filter", "add"], &options[..], &["--lifetime", lifetime]].concat());
+    };
+    add("while it boots", "block", "boot-time");
+    add("kept", "permit", "persistent");
+    add("gone", "block", "static");
+    assert_eq!(connect(&lab), (4, "blocked at ALE_AUTH_CONNECT_V4 by filter 65539 (gone)".into()));
+    lab.ok(&["lab", "stop"]);
+
+    keeping(&lab, &file, &["--bfe", "stopped"]);
+    assert_eq!(connect(&lab), (4, "blocked at ALE_AUTH_CONNECT_V4 by filter 65537 (while it boots)".into()));
+    lab.ok(&["lab", "bfe", "running"]);
+    assert_eq!(connect(&lab), (0, "permitted at ALE_AUTH_CONNECT_V4 by filter 65538 (kept)".into()));
+    let filters = lab.json(&["filter", "list"])["filters"].clone();
+    let text = |of: &serde_json::Value, member: &str| of[member].as_str().unwrap().to_owned();
+    let told = filters.as_array().unwrap().iter().map(|of| [text(of, "name"), text(of, "lifetime")]);
+    assert_eq!(told.collect::<Vec<_>>(), [["while it boots", "boot-time"], ["kept", "persistent"]]);
+    assert_eq!(lab.json(&["filter", "list", "--boot-time"])["filters"].as_array().unwrap().len(), 1);
+    lab.ok(&["filter", "remove", "--all"]);
+    lab.ok(&["lab", "stop"]);
+    let kept: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    for kind in ["filters", "sublayers", "providers"] {
+        assert_eq!(kept[kind], serde_json::json!([]), "{kind}");
+    }
+}
+
+#[test]
+fn a_store_is_one_labs_and_is_not_touched_if_it_makes_no_sense() {
+    let lab = Lab::absent();
+    let file = lab.socket().with_file_name("store.json");
+    let start = ["lab", "start", "--store", file.to_str().unwrap()];
+    for (text, expected) in [
+        ("{", "line 1 column 1"),
+        ("{\"postern_lab_store\": 9}", "its version is 9, not 1"),
+        ("{\"postern_lab_store\": 1, \"filters\": []}", "missing field"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let ran = lab.run(&start);
+        assert_eq!((ran.code, ran.err.contains(expected), ran.err.contains("store.json")), (1, true, true), "{ran:?}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    }
+    std::fs::remove_file(&file).unwrap();
+    keeping(&lab, &file, &[]);
+    let add = ["filter", "add", "--layer", "connect", "--action", "block", "--lifetime", "persistent", "--name", "x"];
+    lab.ok(&add);
+    let other = Lab::absent();
+    let ran = other.run(&start);
+    assert_eq!((ran.code, ran.err.contains("another lab uses it")), (1, true), "{ran:?}");
+    lab.ok(&["lab", "stop"]);
+    let wrong = std::fs::read_to_string(&file).unwrap().replace("\"name\": \"x\"", "\"name\": \"\"");
+    std::fs::write(&file, wrong).unwrap();
+    let ran = lab.run(&start);
+    assert_eq!((ran.code, ran.err.contains("FWP_E_NULL_DISPLAY_NAME")), (1, true), "{ran:?}");
+}
+
+#[test]
+fn what_cannot_be_kept_is_told_and_written_with_the_next_change() {
+    let lab = Lab::absent();
+    let directory = lab.socket().with_file_name("stores");
+    std::fs::create_dir(&directory).unwrap();
+    let file = directory.join("store.json");
+    keeping(&lab, &file, &[]);
+    // A directory in the place of the file that is written first.
+    std::fs::create_dir(directory.join("store.json.new")).unwrap();
+    let add = |name: &str| {
+        let filter = ["filter", "add", "--layer", "accept", "--action", "block", "--family", "v4", "--name", name];
+        lab.run(&[&filter[..], &["--lifetime", "persistent"]].concat())
+    };
+    let ran = add("one");
+    assert_eq!((ran.code, ran.err.contains("but not kept")), (1, true), "{ran:?}");
+    std::fs::remove_dir(directory.join("store.json.new")).unwrap();
+    let ran = add("two");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    lab.ok(&["lab", "stop"]);
+    keeping(&lab, &file, &[]);
+    assert_eq!(lab.json(&["filter", "list"])["filters"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn filters_of_a_provider_whose_service_does_not_start_by_itself_are_disabled() {
+    let lab = Lab::absent();
+    let file = lab.socket().with_file_name("store.json");
+    keeping(&lab, &file, &[]);
+    let add = ["filter", "add", "--layer", "connect", "--action", "block", "--lifetime", "persistent", "--name", "x"];
+    lab.ok(&add);
+    lab.ok(&["lab", "stop"]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\"service_name\": null", "\"service_name\": \"MySvc\"")).unwrap();
+    for (options, code, disabled) in [(&[][..], 4, false), (&["--manual-service", "mysvc"], 0, true)] {
+        keeping(&lab, &file, options);
+        assert_eq!(connect(&lab).0, code);
+        let filters = lab.json(&["filter", "list"])["filters"].clone();
+        let told: Vec<_> = filters.as_array().unwrap().iter().map(|of| of["disabled"] == true).collect();
+        assert_eq!(told, [disabled; 2]);
+        let text = lab.ok(&["filter", "list"]);
+        assert_eq!(text.contains("(disabled)"), disabled, "{text}");
+        lab.ok(&["lab", "stop"]);
+    }
+}

@@ -110,6 +110,7 @@ pub(crate) fn providers() -> impl Iterator<Item = Provider> {
         key: *key,
         display: DisplayData { name: name.to_string(), description: description.to_string() },
         persistent: false,
+        disabled: false,
         data: Vec::new(),
         service_name: service.map(ToString::to_string),
     })

@@ -180,6 +180,7 @@ impl Engine {
     /// not hear of its own changes.
     pub(crate) fn tell_changes(&mut self, by: SessionId) {
         self.transactions += 1;
+        self.note_persistent_changes();
         let mut subscribers = mem::take(&mut self.subscribers);
         let strangers = subscribers.values_mut().filter(|subscriber| subscriber.session != by);
         for subscriber in strangers {

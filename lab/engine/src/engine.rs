@@ -38,6 +38,9 @@ pub struct Engine {
     /// Of callouts added, registered, or both.
     pub(crate) callout_ids: BTreeMap<Uuid, u32>,
     pub(crate) registrations: BTreeMap<u32, Registration>,
+    /// The machine is starting, and BFE has not run yet.
+    pub(crate) before_bfe: bool,
+    pub(crate) persistent_version: u64,
     pub(crate) subscribers: BTreeMap<u64, Subscriber>,
     pub(crate) next_subscription: u64,
     /// Committed so far.
@@ -80,6 +83,8 @@ impl Engine {
             discarded: Vec::new(),
             callout_ids: BTreeMap::new(),
             registrations: BTreeMap::new(),
+            before_bfe: false,
+            persistent_version: 0,
             subscribers: BTreeMap::new(),
             next_subscription: 1,
             transactions: 0,

@@ -91,7 +91,7 @@ impl Engine {
                 runtime.context = context.id;
                 runtime.provider_context = uses_context.then_some(context);
             }
-            if filter.in_force() && engine.registrations.contains_key(&callout_id) {
+            if engine.in_force(&filter) && engine.registrations.contains_key(&callout_id) {
                 let asked = runtime.clone();
                 let agreed = notify.notify(NotifyType::AddFilter, callout_id, Some(filter.key), &mut runtime);
                 runtime = RuntimeFilter { context: runtime.context, ..asked };
@@ -178,7 +178,7 @@ impl Engine {
         let mut removed = mem::take(&mut self.discarded);
         for (before, after) in self.filters.changes() {
             for FilterEntry { filter, runtime } in before.into_iter().chain(after).map(|stored| &stored.object) {
-                let Some(runtime) = runtime.as_ref().filter(|_| filter.in_force()) else { continue };
+                let Some(runtime) = runtime.as_ref().filter(|_| self.in_force(filter)) else { continue };
                 let change = changes.entry(runtime.layer).or_default();
                 if after.is_some() {
                     change.added.push(Arc::clone(runtime));
@@ -240,7 +240,15 @@ impl Engine {
         }
     }
 
-    fn tell(&self, kind: NotifyType, filter: &RuntimeFilter, notify: &mut dyn CalloutNotify) {
+    /// Boot-time filters are in force only until BFE runs, others only then, and those of a provider whose service is disabled never.
+    pub(crate) fn in_force(&self, filter: &Filter) -> bool {
+        match filter.flags.contains(FilterFlags::BOOTTIME) {
+            true => self.before_bfe,
+            false => !self.before_bfe && !filter.flags.contains(FilterFlags::DISABLED),
+        }
+    }
+
+    pub(crate) fn tell(&self, kind: NotifyType, filter: &RuntimeFilter, notify: &mut dyn CalloutNotify) {
         let Some(registration) = self.registrations.get(&filter.action.callout_id) else { return };
         let key = match kind {
             NotifyType::DeleteFilter => None,
@@ -249,13 +257,6 @@ impl Engine {
         };
         // Only an addition may be refused or given a context.
         let _ = notify.notify(kind, filter.action.callout_id, key, &mut filter.clone());
-    }
-}
-
-impl Filter {
-    /// Boot-time filters are in force only until BFE runs, and in the lab it does. Those of a provider whose service is disabled are not.
-    fn in_force(&self) -> bool {
-        !self.flags.intersects(FilterFlags::BOOTTIME | FilterFlags::DISABLED)
     }
 }
 

@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod arbitration;
+mod boot;
 mod builtin;
 mod call;
 pub mod changes;
@@ -38,6 +39,7 @@ pub use arbitration::{
     CLASSIFY_OUT_FLAG_ABSORB, CalloutCall, Callouts, ClassifyOut, ContractViolation, Decision, RIGHT_ACTION_WRITE,
     Verdict,
 };
+pub use boot::{BootError, Persistent};
 pub use call::{Answer, Call};
 pub use engine::{Engine, View};
 pub use error::FwpError;

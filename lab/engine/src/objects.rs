@@ -30,6 +30,9 @@ pub struct Provider {
     pub key: Uuid,
     pub display: DisplayData,
     pub persistent: bool,
+    /// `FWPM_PROVIDER_FLAG_DISABLED`: its service does not start by itself. Output only.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub disabled: bool,
     pub data: Vec<u8>,
     pub service_name: Option<String>,
 }

@@ -34,7 +34,7 @@ mod traffic;
 
 pub use driver::{DriverInfo, LoadError, UnloadError, UnloadReport};
 pub use fwp::injection::Sent;
-pub use fwp::{EngineClient, EngineError, RegisteredCallout};
+pub use fwp::{EngineClient, EngineError, Keeper, RegisteredCallout};
 pub use image::{ImageError, QUARANTINED};
 pub use inject::{Call, Failure, Fault, Meaning, Occurrences, cannot_fail, failures_of, fallible_functions};
 pub use kernel::Config;

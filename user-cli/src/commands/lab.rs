@@ -22,7 +22,8 @@ pub enum Command {
     #[command(after_help = "Examples:
   postern lab start
   postern lab start --lab night-run
-  postern lab start --bfe stopped      # drivers start before the base filtering engine")]
+  postern lab start --bfe stopped      # drivers start before the base filtering engine
+  postern lab start --store lab.json   # persistent and boot-time objects are kept there for the next start")]
     Start {
         #[command(flatten)]
         settings: Settings,

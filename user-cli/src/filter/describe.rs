@@ -45,6 +45,9 @@ pub struct View {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Lifetime>,
     pub hard: bool,
+    /// Its provider's service does not start by itself: it is kept, and not in force.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub disabled: bool,
 }
 
 /// How long an operation is held, and what happens when nobody has answered.
@@ -67,7 +70,12 @@ impl Hold {
 impl View {
     /// The action in one text.
     pub fn action_text(&self) -> String {
-        action_text(&self.action, self.hold.as_ref(), self.reject)
+        let text = action_text(&self.action, self.hold.as_ref(), self.reject);
+        match (self.disabled, self.lifetime) {
+            (true, _) => format!("{text} (disabled)"),
+            (false, Some(Lifetime::BootTime)) => format!("{text} (boot-time)"),
+            _ => text,
+        }
     }
 
     pub fn new(filter: &Filter, providers: &[Provider]) -> View {
@@ -91,10 +99,14 @@ impl View {
                     .find(|provider| provider.key == key)
                     .map_or_else(|| symbol(&guids::provider::NAMES, &key), |provider| provider.display.name.clone())
             }),
-            lifetime: match filter.flags.contains(FilterFlags::PERSISTENT) {
-                true => Some(Lifetime::Persistent),
-                false => Owner::of_lasting(filter).map(|owner| owner.lifetime()),
+            lifetime: if filter.flags.contains(FilterFlags::BOOTTIME) {
+                Some(Lifetime::BootTime)
+            } else if filter.flags.contains(FilterFlags::PERSISTENT) {
+                Some(Lifetime::Persistent)
+            } else {
+                Owner::of_lasting(filter).map(|owner| owner.lifetime())
             },
+            disabled: filter.flags.contains(FilterFlags::DISABLED),
             hard: filter.flags.contains(FilterFlags::CLEAR_ACTION_RIGHT),
         }
     }

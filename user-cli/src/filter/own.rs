@@ -13,12 +13,14 @@ use crate::engine::{EngineError, FilterEngine};
 
 /// How long an object lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Lifetime {
     /// Until it is removed, or the base filtering engine stops
     Static,
     /// Until it is removed
     Persistent,
+    /// Until it is removed; in force when the machine starts, until the base filtering engine runs
+    BootTime,
     /// Until the session ends
     Dynamic,
 }
@@ -49,7 +51,7 @@ impl Owner {
     pub fn new(lifetime: Lifetime) -> Owner {
         match lifetime {
             Lifetime::Static => STATIC,
-            Lifetime::Persistent => PERSISTENT,
+            Lifetime::Persistent | Lifetime::BootTime => PERSISTENT,
             // Two sessions may each have one.
             Lifetime::Dynamic => Owner { provider: Uuid::new_v4(), sublayer: Uuid::new_v4(), lifetime },
         }
@@ -72,7 +74,7 @@ impl Owner {
     pub fn add(&self, engine: &dyn FilterEngine, planned: &[Planned]) -> Result<Vec<u64>, EngineError> {
         let suffix = match self.lifetime {
             Lifetime::Static => "",
-            Lifetime::Persistent => " (persistent)",
+            Lifetime::Persistent | Lifetime::BootTime => " (persistent)",
             Lifetime::Dynamic => " (dynamic)",
         };
         if !engine.providers()?.iter().any(|provider| provider.key == self.provider) {
@@ -83,6 +85,7 @@ impl Owner {
                     description: "Filters added with `postern filter add`".into(),
                 },
                 persistent: self.is_persistent(),
+                disabled: false,
                 data: Vec::new(),
                 service_name: None,
             })?;

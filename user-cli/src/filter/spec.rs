@@ -71,7 +71,8 @@ pub struct Spec {
     #[arg(long, default_value = "")]
     pub description: String,
 
-    /// static: until removed or restart; persistent: until removed; dynamic: until this command ends (it waits)
+    /// static: until removed or restart; persistent: until removed; boot-time: until removed, in force while the machine starts;
+    /// dynamic: until this command ends (it waits)
     #[arg(long, default_value = "static")]
     pub lifetime: Lifetime,
 
@@ -300,6 +301,7 @@ impl Spec {
         };
         let mut flags = FilterFlags::empty();
         flags.set(FilterFlags::PERSISTENT, self.lifetime == Lifetime::Persistent);
+        flags.set(FilterFlags::BOOTTIME, self.lifetime == Lifetime::BootTime);
         flags.set(FilterFlags::CLEAR_ACTION_RIGHT, self.hard);
         flags.set(FilterFlags::PERMIT_IF_CALLOUT_UNREGISTERED, self.action.decides_in_callout() && !self.fail_closed);
         let mut context = FilterContext::empty();

@@ -55,6 +55,7 @@ pub unsafe fn provider(provider: &FWPM_PROVIDER0) -> Result<Provider, Unknown> {
         // SAFETY: As the module says.
         display: unsafe { display(&provider.displayData) },
         persistent: provider.flags & FWPM_PROVIDER_FLAG_PERSISTENT != 0,
+        disabled: provider.flags & FWPM_PROVIDER_FLAG_DISABLED != 0,
         // SAFETY: As the module says.
         data: unsafe { blob(&provider.providerData) },
         // SAFETY: As the module says.

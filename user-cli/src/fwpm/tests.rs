@@ -244,6 +244,7 @@ fn objects_survive_the_way_there_and_back() {
         key: KEY,
         display: display(),
         persistent: false,
+        disabled: false,
         data: Vec::new(),
         service_name: Some("postern".into()),
     };

@@ -30,7 +30,7 @@ pub fn start(address: &Address, settings: &Settings) -> Result<(u32, PathBuf)> {
     let program = std::env::current_exe().map_err(|error| failed("cannot find this program's file", &error))?;
     let mut child = Command::new(&program)
         .args(["lab", "serve", "--background"])
-        .args(settings.arguments())
+        .args(settings.arguments()?)
         .arg("--lab")
         .arg(if address.name.contains('/') { address.socket.as_os_str() } else { address.name.as_ref() })
         .stdin(Stdio::null())

@@ -1,8 +1,10 @@
 //! The lab's kernel and filter engine, as the server offers them to clients.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use postern_engine::objects::{Filter, Session};
@@ -17,6 +19,7 @@ use super::address::Address;
 use super::handles::Handles;
 use super::message::{Fault, Occurrences, Opened, Refusal};
 use super::status::{Status, Stopped};
+use super::store::Store;
 use crate::driver::{Checked, Driver, Stopping, Unload, Unloaded, Violation};
 use crate::failure::{Failure, Result};
 use crate::filter::address::Addresses;
@@ -26,23 +29,40 @@ use crate::replay::{
 };
 
 /// How a lab is started.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct Settings {
     /// Whether the base filtering engine runs; drivers that start before it must wait for it
     #[arg(long, value_name = "STATE", default_value = "running")]
     pub bfe: Bfe,
+    /// File in which persistent and boot-time objects are kept, for the next lab that is started with it; without one they go with
+    /// the lab
+    #[arg(long, value_name = "FILE")]
+    pub store: Option<PathBuf>,
+    /// A service that does not start by itself: persistent objects of its providers are disabled; can be given again
+    #[arg(long, value_name = "SERVICE")]
+    pub manual_service: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Bfe {
+    #[default]
     Running,
     Stopped,
 }
 
 impl Settings {
     /// The options that give these settings to another process.
-    pub fn arguments(&self) -> [&'static str; 2] {
-        ["--bfe", if self.bfe == Bfe::Running { "running" } else { "stopped" }]
+    pub fn arguments(&self) -> Result<Vec<OsString>> {
+        let mut arguments = vec!["--bfe".into(), if self.bfe == Bfe::Running { "running" } else { "stopped" }.into()];
+        if let Some(store) = &self.store {
+            let store = std::path::absolute(store)
+                .map_err(|error| Failure::usage(format!("--store {}: {error}", store.display())))?;
+            arguments.extend(["--store".into(), store.into()]);
+        }
+        for service in &self.manual_service {
+            arguments.extend(["--manual-service".into(), service.into()]);
+        }
+        Ok(arguments)
     }
 }
 
@@ -52,6 +72,7 @@ pub struct Host {
     begun: Instant,
     handles: Handles,
     deferred: Mutex<Deferred>,
+    store: Option<Arc<Store>>,
 }
 
 /// Unloads that wait for handles to be closed, and those that have ended since, by service.
@@ -71,12 +92,12 @@ struct Ended {
 impl Host {
     pub fn start(settings: &Settings) -> Result<Host> {
         let config = Config { bfe_running: settings.bfe == Bfe::Running, ..Config::default() };
-        Ok(Host {
-            lab: Lab::start(config),
-            begun: Instant::now(),
-            handles: Handles::default(),
-            deferred: Mutex::default(),
-        })
+        let lab = Lab::start(config);
+        for service in &settings.manual_service {
+            lab.set_service_starts(service, false);
+        }
+        let store = settings.store.as_deref().map(|path| Store::boot(path, &lab)).transpose()?;
+        Ok(Host { lab, store, begun: Instant::now(), handles: Handles::default(), deferred: Mutex::default() })
     }
 
     pub fn session_open(&self, session: Session) -> Result<SessionId, Refusal> {
@@ -91,7 +112,11 @@ impl Host {
     }
 
     pub fn engine(&self, session: SessionId, call: Call) -> Result<Value, Refusal> {
-        value(self.lab.engine().call(session, call)?)
+        let answer = value(self.lab.engine().call(session, call)?)?;
+        match self.store.as_ref().and_then(|store| store.failure()) {
+            Some(failure) => Err(failure.into()),
+            None => Ok(answer),
+        }
     }
 
     pub fn status(&self, address: &Address) -> Status {

@@ -14,6 +14,7 @@ pub mod message;
 pub mod server;
 pub mod signals;
 pub mod status;
+mod store;
 
 use postern_engine::objects::Session;
 

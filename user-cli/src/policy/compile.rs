@@ -236,8 +236,14 @@ impl Objects {
             objects.own_provider = objects.provider(name, problems).flatten().unwrap_or(own_provider);
         } else {
             let display = DisplayData { name: policy.clone(), description: description() };
-            let provider =
-                Provider { key: own_provider, display, persistent: false, data: Vec::new(), service_name: None };
+            let provider = Provider {
+                key: own_provider,
+                display,
+                persistent: false,
+                disabled: false,
+                data: Vec::new(),
+                service_name: None,
+            };
             objects.providers.insert(own_provider, provider);
             objects.implied.push(own_provider);
         }
@@ -277,6 +283,7 @@ impl Objects {
                 key,
                 display,
                 persistent: table.persistent.unwrap_or(false),
+                disabled: false,
                 data: problems.data(&table.data),
                 service_name: table.service.clone(),
             },

@@ -28,7 +28,14 @@ pub fn dynamic_session() -> Session {
 }
 
 pub fn provider(number: u128) -> Provider {
-    Provider { key: key(number), display: display("provider"), persistent: false, data: vec![], service_name: None }
+    Provider {
+        key: key(number),
+        display: display("provider"),
+        persistent: false,
+        disabled: false,
+        data: vec![],
+        service_name: None,
+    }
 }
 
 pub fn sublayer(number: u128, weight: u16) -> Sublayer {

@@ -278,10 +278,10 @@ impl Lab {
     fn change_bfe(&self, states: &[FWPM_SERVICE_STATE]) {
         let fwp = &self.kernel.fwp;
         self.enter(|| {
-            fwp.bfe.change(states, |reached| {
-                if reached == FWPM_SERVICE_STOPPED {
-                    fwp.bfe_stopped();
-                }
+            fwp.bfe.change(states, |reached| match reached {
+                FWPM_SERVICE_STOPPED => fwp.bfe_stopped(),
+                FWPM_SERVICE_RUNNING => fwp.bfe_started(),
+                _ => {}
             });
         });
     }

@@ -85,7 +85,8 @@ impl Arena {
         FWPM_PROVIDER0 {
             providerKey: guid(provider.key),
             displayData: self.display(&provider.display),
-            flags: if provider.persistent { FWPM_PROVIDER_FLAG_PERSISTENT } else { 0 },
+            flags: if provider.persistent { FWPM_PROVIDER_FLAG_PERSISTENT } else { 0 }
+                | if provider.disabled { FWPM_PROVIDER_FLAG_DISABLED } else { 0 },
             providerData: self.blob(&provider.data),
             serviceName: provider.service_name.as_ref().map_or(core::ptr::null_mut(), |name| self.string(name)),
         }

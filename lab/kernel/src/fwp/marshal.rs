@@ -97,6 +97,7 @@ pub(crate) fn provider(provider: Ptr<FWPM_PROVIDER0>) -> Result<Provider, FwpErr
         key: key(provider.providerKey),
         display: display(provider.displayData)?,
         persistent: only(provider.flags, FWPM_PROVIDER_FLAG_PERSISTENT)? != 0,
+        disabled: false,
         data: blob(provider.providerData)?,
         service_name: string(provider.serviceName)?,
     })

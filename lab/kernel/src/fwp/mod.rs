@@ -42,6 +42,7 @@ mod give;
 pub(crate) mod injection;
 #[cfg(test)]
 mod injection_tests;
+mod kept;
 mod management;
 mod marshal;
 #[cfg(test)]
@@ -61,6 +62,7 @@ mod view;
 pub(crate) use callouts::Table;
 pub use client::{EngineClient, EngineError};
 pub(crate) use flows::FreeCells;
+pub use kept::Keeper;
 pub(crate) use marshal::key as callout_key;
 pub(crate) use view::View;
 
@@ -99,6 +101,7 @@ pub(crate) struct State {
     pub classify_handles: classify_handle::ClassifyHandles,
     pub ndis: crate::ndis::State,
     handles: management::Handles,
+    kept: kept::Kept,
     /// As [`Config::deletion_waits`].
     pub deletion_waits: bool,
 }
@@ -161,6 +164,7 @@ impl State {
             classify_handles: classify_handle::ClassifyHandles::default(),
             ndis: crate::ndis::State::default(),
             handles: management::Handles::default(),
+            kept: kept::Kept::default(),
             deletion_waits: config.deletion_waits,
         }
     }
@@ -243,6 +247,7 @@ impl State {
     }
 
     fn publish(&self, engine: &Engine) {
+        self.kept.save(engine);
         let snapshot = engine.snapshot();
         let view = self.view.load();
         if !Arc::ptr_eq(&view.snapshot, &snapshot) {
@@ -258,6 +263,15 @@ impl State {
             Ok(())
         });
         self.net_events.bfe_stopped();
+    }
+
+    /// What is kept comes into force, before drivers hear that the base filtering engine runs.
+    pub fn bfe_started(&self) {
+        // As above.
+        let _ = self.manage(None, |engine, notifier| {
+            engine.start(&|service| self.kept.starts(service), notifier);
+            Ok(())
+        });
     }
 
     /// What the image with this number has registered, a line each.

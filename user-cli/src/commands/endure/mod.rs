@@ -23,7 +23,7 @@ use crate::filter::explain::explain;
 use crate::filter::own::Owner;
 use crate::filter::spec::Spec;
 use crate::lab::engine::LabEngine;
-use crate::lab::host::{Bfe, Host, Settings};
+use crate::lab::host::{Host, Settings};
 use crate::lab::message::{Fault, Occurrences};
 use crate::lab::signals;
 use crate::output::{self, Output, ProgressLine, bytes, count, lines, table, time};
@@ -206,7 +206,7 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
 }
 
 fn endure(arguments: &Arguments, subject: &Subject, interrupted: &Arc<AtomicBool>) -> Result<Summary> {
-    let host = Host::start(&Settings { bfe: Bfe::Running })?;
+    let host = Host::start(&Settings::default())?;
     add_filters(&host)?;
     let crowd = Crowd::new(arguments.threads);
     let begun = std::time::Instant::now();
