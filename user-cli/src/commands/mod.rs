@@ -8,6 +8,7 @@ pub mod events;
 pub mod export;
 pub mod filter;
 pub mod flows;
+pub mod import;
 pub mod plan;
 pub mod state;
 pub mod watch;
