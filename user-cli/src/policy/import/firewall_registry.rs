@@ -102,7 +102,7 @@ fn rule(id: &str, fields: &[String]) -> Foreign {
     }
     let all = ["domain", "private", "public"];
     let for_all = |profile: &&str| profiles.iter().any(|has| has.eq_ignore_ascii_case(profile));
-    if !profiles.is_empty() && !all.iter().all(|profile| for_all(profile)) {
+    if !profiles.is_empty() && !all.iter().all(for_all) {
         rule.profiles = profiles;
     }
     if !rule.inbound && !rule.outbound {
