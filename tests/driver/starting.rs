@@ -265,7 +265,8 @@ fn leave_stale_objects(lab: &Lab) -> u64 {
     let provider = Provider {
         key: driver_provider(),
         display: DisplayData { name: "stale".into(), description: String::new() },
-        persistent: false, disabled: false,
+        persistent: false,
+        disabled: false,
         data: Vec::new(),
         service_name: None,
     };

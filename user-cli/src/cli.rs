@@ -7,8 +7,8 @@ use postern_engine::objects::Session;
 use uuid::Uuid;
 
 use crate::commands::{
-    ask, changes, clean, completions, connect, driver, endure, events, explain, export, filter, flows, lab, plan,
-    replay, state, watch,
+    ask, changes, clean, completions, connect, driver, endure, events, explain, export, filter, flows, import, lab,
+    plan, replay, state, watch,
 };
 use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
@@ -47,6 +47,8 @@ enum Command {
     Apply(plan::ApplyArguments),
     /// Writes a policy of the filters that there are
     Export(export::Arguments),
+    /// Makes a policy of other programs' rules
+    Import(import::Arguments),
     /// Tells whether anything of a provider or of the driver is left
     VerifyClean(clean::VerifyArguments),
     /// Removes everything of a provider
@@ -136,6 +138,7 @@ fn run(cli: Cli, output: Output) -> Result<Exit> {
         Command::Plan(arguments) => plan::plan(&context, arguments),
         Command::Apply(arguments) => plan::apply(&context, arguments),
         Command::Export(arguments) => export::run(&context, arguments),
+        Command::Import(arguments) => import::run(&context, arguments),
         Command::VerifyClean(arguments) => clean::verify(&context, arguments),
         Command::Clean(arguments) => clean::clean(&context, arguments),
         Command::Replay(arguments) => replay::run(&context, arguments),

@@ -18,6 +18,7 @@ fn every_command_has_help_with_its_options() {
         (&["plan", "--help"], "7: something would change"),
         (&["apply", "--help"], "in one transaction"),
         (&["export", "--help"], "changes nothing"),
+        (&["import", "--help"], "left out and listed"),
         (&["verify-clean", "--help"], "5: something is"),
         (&["clean", "--help"], "in one transaction"),
         (&["replay", "--help"], "Link types:"),

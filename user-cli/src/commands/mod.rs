@@ -10,6 +10,7 @@ pub mod explain;
 pub mod export;
 pub mod filter;
 pub mod flows;
+pub mod import;
 pub mod plan;
 pub mod state;
 pub mod watch;

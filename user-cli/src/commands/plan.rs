@@ -40,7 +40,7 @@ pub struct PlanArguments {
     #[arg(required_unless_present = "schema")]
     file: Option<PathBuf>,
     /// Print the JSON schema of policies
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with = "file")]
     schema: bool,
     /// Fail if anything in the policy deserves a warning
     #[arg(long)]

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod compile;
 pub mod document;
 pub mod export;
+pub mod import;
 pub mod leftover;
 pub mod plan;
 pub mod problem;
