@@ -166,3 +166,14 @@ fn alternatives_on_one_field_add_up_to_no_more_than_one_full_condition() {
     assert_eq!(effective(CONNECT, Weight::Auto, vec![v4([10, 0, 0, 0], 8), v4([11, 0, 0, 0], 8)]), 16 << 53);
     assert_eq!(effective(CONNECT, Weight::Auto, vec![v4([10, 0, 0, 0], 24), v4([11, 0, 0, 0], 24)]), 32 << 53);
 }
+
+#[test]
+fn fields_that_share_a_group_do_not_overflow_it() {
+    let ours = equal(IP_LOCAL_ADDRESS, Uint32(1));
+    let theirs = || v4([10, 0, 0, 1], 32);
+    assert_eq!(effective(CONNECT, Weight::Auto, vec![theirs()]), 64 << 52);
+    assert_eq!(effective(CONNECT, Weight::Auto, vec![ours, theirs()]), 127 << 52, "all seven bits of the addresses");
+    let package = || equal(ALE_PACKAGE_ID, Sid(sid(1)));
+    assert_eq!(effective(CONNECT, Weight::Auto, vec![package()]), 1 << 38);
+    assert_eq!(effective(CONNECT, Weight::Auto, vec![app(), package()]), 1 << 38);
+}
