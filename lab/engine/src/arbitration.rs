@@ -5,7 +5,8 @@
 
 use crate::layers::id;
 use crate::matching::Value;
-use crate::runtime::{RuntimeFilter, Snapshot, SublayerFilters, action, filter_flag};
+use crate::runtime::{RuntimeFilter, Snapshot, action, filter_flag};
+use crate::sublayer::SublayerFilters;
 use crate::trace::{Effect, Said, Source, Word};
 
 /// `FWPS_RIGHT_ACTION_WRITE`.

@@ -184,7 +184,7 @@ impl Engine {
                     change.added.push(Arc::clone(runtime));
                     added.push(Arc::clone(runtime));
                 } else {
-                    change.removed.insert(runtime.id);
+                    change.removed.push(Arc::clone(runtime));
                     removed.push(Arc::clone(runtime));
                 }
             }

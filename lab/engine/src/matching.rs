@@ -118,6 +118,12 @@ impl Matcher {
         true
     }
 
+    /// Each field that is asked about, and what its alternatives admit.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (u16, impl Iterator<Item = Interval>)> {
+        let alternatives = self.0.chunk_by(|one, next| one.field == next.field);
+        alternatives.map(|steps| (steps[0].field, steps.iter().map(Step::interval)))
+    }
+
     /// Each condition for itself.
     pub(crate) fn examine(&self, values: &[Value<'_>]) -> Vec<ConditionTrace> {
         let mut alternative = false;
@@ -139,6 +145,21 @@ impl Step {
         match self.value(values) {
             None => matches!(self.test, Test::Empty),
             Some(value) => self.test.matches(value) != self.negated,
+        }
+    }
+
+    fn interval(&self) -> Interval {
+        match &self.test {
+            Test::Never if !self.negated => Interval::Nothing,
+            _ if self.negated => Interval::Unknown,
+            Test::Between(low, high) => Interval::Keys(u128::from(*low), u128::from(*high)),
+            Test::Between16(bounds) => Interval::Keys(bounds.0, bounds.1),
+            Test::BytesBetween(bounds) => match &**bounds {
+                (Bound::Including(low), Bound::Including(high)) if low == high => Interval::one(hash(low)),
+                _ => Interval::Unknown,
+            },
+            Test::Sid(sid) => Interval::one(hash(sid)),
+            _ => Interval::Unknown,
         }
     }
 
@@ -170,6 +191,42 @@ impl Test {
             Self::Token(list) => matches!(value, Value::Token(sids) if list.grants(sids)),
         }
     }
+}
+
+/// The keys of all values that a condition admits.
+pub(crate) enum Interval {
+    /// Inclusive. Others with such keys may not be admitted.
+    Keys(u128, u128),
+    Nothing,
+    /// No interval, or none that is known.
+    Unknown,
+}
+
+impl Interval {
+    fn one(key: u128) -> Self {
+        Self::Keys(key, key)
+    }
+}
+
+impl Value<'_> {
+    /// A number to look conditions up by. `None`: conditions that are met by this value are no intervals.
+    #[inline]
+    pub(crate) fn key(&self) -> Option<u128> {
+        match self {
+            Value::ByteArray16(bytes) => Some(u128::from_be_bytes(**bytes)),
+            Value::ByteBlob(bytes) | Value::Sid(bytes) => Some(hash(bytes)),
+            Value::Empty | Value::Token(_) => None,
+            number => integer(number).map(u128::from),
+        }
+    }
+}
+
+/// Of what has no order that conditions ask for.
+fn hash(bytes: &[u8]) -> u128 {
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517C_C1B7_2722_0A95);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(bytes.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    u128::from(rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte))))
 }
 
 impl Bound {

@@ -1,15 +1,16 @@
 //! What the kernel holds of the committed filters: for each layer, filters in the order of evaluation.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use uuid::Uuid;
 
 use crate::layers;
-use crate::matching::{Matcher, RuntimeCondition, Value};
+use crate::matching::{Matcher, RuntimeCondition};
 use crate::objects::ProviderContext;
+use crate::sublayer::SublayerFilters;
 
 /// `FWP_ACTION_*` (fwptypes.h).
 pub mod action {
@@ -74,22 +75,11 @@ pub struct Snapshot {
     layers: Box<[Option<Arc<[SublayerFilters]>>]>,
 }
 
-/// The filters of one sublayer at one layer, in the order of evaluation. Whatever finds the matching ones hides in here.
-#[derive(Debug)]
-pub(crate) struct SublayerFilters(Box<[Entry]>);
-
-/// The matcher beside the filter, so that a search does not touch filters that do not match.
-#[derive(Debug)]
-struct Entry {
-    matcher: Matcher,
-    filter: Arc<RuntimeFilter>,
-}
-
 /// What a commit does to one layer.
 #[derive(Debug, Default)]
 pub(crate) struct LayerChange {
     pub(crate) added: Vec<Arc<RuntimeFilter>>,
-    pub(crate) removed: BTreeSet<u64>,
+    pub(crate) removed: Vec<Arc<RuntimeFilter>>,
 }
 
 impl Snapshot {
@@ -102,7 +92,7 @@ impl Snapshot {
         let mut layers = self.layers.clone();
         for (layer, change) in changes {
             if let Some(slot) = layers.get_mut(usize::from(layer)) {
-                *slot = rebuilt(slot.as_deref().unwrap_or_default(), change);
+                *slot = changed(slot.as_deref().unwrap_or_default(), change);
             }
         }
         Self { layers }
@@ -114,7 +104,12 @@ impl Snapshot {
 
     /// The filters of a layer in the order of evaluation.
     pub fn filters(&self, layer: u16) -> impl Iterator<Item = &Arc<RuntimeFilter>> {
-        self.sublayers(layer).iter().flat_map(SublayerFilters::filters)
+        self.sublayers(layer).iter().flat_map(|sublayer| sublayer.filters())
+    }
+
+    /// Bytes, about, that finding the filters of a layer takes beyond the filters themselves.
+    pub fn index_size(&self, layer: u16) -> usize {
+        self.sublayers(layer).iter().map(|sublayer| sublayer.index_size()).sum()
     }
 
     #[inline]
@@ -124,29 +119,20 @@ impl Snapshot {
 }
 
 /// A layer after a commit.
-fn rebuilt(before: &[SublayerFilters], change: LayerChange) -> Option<Arc<[SublayerFilters]>> {
-    let kept = before.iter().flat_map(SublayerFilters::filters).filter(|filter| !change.removed.contains(&filter.id));
-    let mut filters: Vec<_> = kept.cloned().chain(change.added).collect();
-    // Windows leaves the order of equal weights open; here the older filter comes first.
-    filters.sort_by_key(|filter| (Reverse(filter.sublayer_weight), Reverse(filter.weight), filter.id));
-    let sublayers = filters.chunk_by(|one, next| one.sublayer_weight == next.sublayer_weight);
-    let sublayers: Arc<[_]> = sublayers.map(SublayerFilters::new).collect();
+fn changed(before: &[SublayerFilters], change: LayerChange) -> Option<Arc<[SublayerFilters]>> {
+    let mut changes = BTreeMap::<Reverse<u16>, LayerChange>::new();
+    for filter in change.added {
+        changes.entry(Reverse(filter.sublayer_weight)).or_default().added.push(filter);
+    }
+    for filter in change.removed {
+        changes.entry(Reverse(filter.sublayer_weight)).or_default().removed.push(filter);
+    }
+    let mut sublayers: BTreeMap<_, _> =
+        before.iter().map(|sublayer| (Reverse(sublayer.weight), sublayer.clone())).collect();
+    for (weight, LayerChange { added, removed }) in changes {
+        let sublayer = sublayers.entry(weight).or_insert_with(|| SublayerFilters::new(weight.0));
+        *sublayer = sublayer.changed(added, &removed);
+    }
+    let sublayers: Arc<[_]> = sublayers.into_values().filter(|sublayer| !sublayer.is_empty()).collect();
     (!sublayers.is_empty()).then_some(sublayers)
-}
-
-impl SublayerFilters {
-    fn new(filters: &[Arc<RuntimeFilter>]) -> Self {
-        let entry = |filter: &Arc<RuntimeFilter>| Entry { matcher: filter.matcher.clone(), filter: Arc::clone(filter) };
-        Self(filters.iter().map(entry).collect())
-    }
-
-    pub(crate) fn filters(&self) -> impl Iterator<Item = &Arc<RuntimeFilter>> {
-        self.0.iter().map(|entry| &entry.filter)
-    }
-
-    /// The filters that match, by weight, highest first.
-    #[inline]
-    pub(crate) fn matching<'a>(&'a self, values: &'a [Value<'_>]) -> impl Iterator<Item = &'a RuntimeFilter> {
-        self.0.iter().filter(|entry| entry.matcher.matches(values)).map(|entry| &*entry.filter)
-    }
 }

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use crate::arbitration::{Callouts, ContractViolation, Decision, Observer, Verdict};
 use crate::matching::Value;
-use crate::runtime::{RuntimeFilter, Snapshot, SublayerFilters};
+use crate::runtime::{RuntimeFilter, Snapshot};
+use crate::sublayer::SublayerFilters;
 
 /// What a classify did at each of the layer's sublayers, and its verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,9 +163,7 @@ impl Observer for Tracer<'_> {
 
     fn leaves(&mut self, sublayer: &SublayerFilters) {
         let mut asked = self.asked.drain(..).peekable();
-        let mut weight = 0;
         let filters = sublayer.filters().map(|filter| {
-            weight = filter.sublayer_weight;
             let conditions = filter.matcher.examine(self.values);
             let outcome = match asked.next_if(|(id, _)| *id == filter.id) {
                 Some((_, outcome)) => outcome,
@@ -174,6 +173,6 @@ impl Observer for Tracer<'_> {
             FilterTrace { id: filter.id, conditions, outcome }
         });
         let filters = filters.collect();
-        self.sublayers.push(SublayerTrace { weight, filters });
+        self.sublayers.push(SublayerTrace { weight: sublayer.weight, filters });
     }
 }
