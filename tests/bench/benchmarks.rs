@@ -3,6 +3,8 @@
 //! Times vary with the machine and with what else it does, so every figure is a median over rounds in which all candidates take
 //! turns, and what counts is a difference or a ratio within one run.
 
+mod filters;
+
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -32,6 +34,7 @@ fn main() {
     lab.unload(postern_protocol::SERVICE_NAME).expect("the driver unloads");
     load_and_unload(&lab);
     unload_with_flows();
+    filters::filters();
     if let Some(cli) = std::env::var_os("POSTERN_CLI") {
         replay(Path::new(&cli));
     }

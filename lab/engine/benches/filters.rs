@@ -8,7 +8,7 @@ use postern_engine::objects::*;
 use postern_engine::*;
 use rules::*;
 
-const COUNTS: [usize; 3] = [100, 10_000, 100_000];
+const COUNTS: [usize; 4] = [4, 100, 10_000, 100_000];
 const PACKETS: usize = 4096;
 
 fn open() -> (Engine, SessionId) {

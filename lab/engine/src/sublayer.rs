@@ -155,8 +155,8 @@ impl Run {
         let matches = |position: usize, entry: &Entry| entry.matcher.matches(values) && !gone.has(position);
         let position = match &self.index {
             None => {
-                let mut rest = self.entries.iter().enumerate().skip(from);
-                rest.find(|(position, entry)| matches(*position, entry))?.0
+                let mut rest = self.entries.get(from..)?.iter().zip(from..);
+                rest.find(|(entry, position)| matches(*position, entry))?.1
             }
             Some(index) => {
                 let matches = |position| matches(position as usize, &self.entries[position as usize]);
@@ -170,7 +170,7 @@ impl Run {
 impl Gone {
     #[inline]
     fn has(&self, position: usize) -> bool {
-        self.marks.get(position / 64).is_some_and(|marks| marks >> (position % 64) & 1 != 0)
+        self.count != 0 && self.marks.get(position / 64).is_some_and(|marks| marks >> (position % 64) & 1 != 0)
     }
 
     fn with(&self, length: usize, positions: impl Iterator<Item = usize>) -> Self {

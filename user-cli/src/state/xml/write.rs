@@ -366,7 +366,9 @@ fn type_of(value: &ConditionValue) -> DataType {
 fn provider<W: Write>(xml: &mut Xml<'_, W>, provider: &Provider) -> io::Result<()> {
     xml.provider_key(Some(provider.key))?;
     xml.display_data(&provider.display)?;
-    xml.flags(provider.persistent.into(), names::PROVIDER_FLAGS)?;
+    let persistent = if provider.persistent { names::PROVIDER_PERSISTENT } else { 0 };
+    let disabled = if provider.disabled { names::PROVIDER_DISABLED } else { 0 };
+    xml.flags(persistent | disabled, names::PROVIDER_FLAGS)?;
     xml.blob("providerData", &provider.data)?;
     xml.text("serviceName", provider.service_name.as_deref().unwrap_or(""))
 }
