@@ -174,7 +174,6 @@ static BOOLEAN IsStandIn(const UCHAR *code, const char *name)
 
 /* The table of imports is in memory that can be written. */
 __asm__(".section .drectve,\"yn\"\n.ascii \" /merge:.rdata=.data\"\n.text");
-extern IMAGE_DOS_HEADER __ImageBase;
 
 static VOID ReplaceLacking(VOID)
 {

@@ -58,6 +58,8 @@ KERNEL(VOID, k_lower, "KeLowerIrql", KIRQL);
 KERNEL(VOID, k_kf_lower, "KfLowerIrql", KIRQL);
 KERNEL(VOID, k_raise, "KeRaiseIrql", KIRQL, PKIRQL);
 
+extern IMAGE_DOS_HEADER __ImageBase;
+
 /* What is called where the kernel has no such function; a test of a variable asks for it. */
 VOID Lacking(VOID);
 #define VARIABLE(name) do { PVOID volatile at = (PVOID)&name; if (at == (PVOID)Lacking) Lacking(); } while (0)

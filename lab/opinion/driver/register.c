@@ -108,7 +108,15 @@ KERNEL(VOID, st_capture, "RtlCaptureContext", PVOID);
 KERNEL(USHORT, st_trace, "RtlCaptureStackBackTrace", ULONG, ULONG, PVOID *, PULONG);
 KERNEL(ULONG, st_walk, "RtlWalkFrameChain", PVOID *, ULONG, ULONG);
 KERNEL(VOID, st_callers, "RtlGetCallersAddress", PVOID *, PVOID *);
-TEST(RtlCaptureContext) { static ULONG64 __attribute__((aligned(16))) context[160]; context[0] = 5; st_capture(context); SAY("() -> written to: %b", context[0] != 5); }
+TEST(RtlCaptureContext)
+{
+    static CONTEXT __attribute__((aligned(16))) context;
+    PUCHAR image = (PUCHAR)&__ImageBase;
+    st_capture(&context);
+    PUCHAR rip = (PUCHAR)context.Rip, rsp = (PUCHAR)context.Rsp;
+    SAY("() -> flags %x, Rip is in the image: %b, Rsp in this frame: %b", context.ContextFlags, rip > image && rip < image + 0x100000, rsp < (PUCHAR)&image + 512 && (PUCHAR)&image < rsp + 512);
+    SAY("(), its segments and MxCsr -> %b %x", context.SegCs != 0, context.MxCsr);
+}
 TEST(RtlCaptureStackBackTrace) { PVOID frames[8]; SAY("(8) -> at most 8: %b", st_trace(0, 8, frames, NULL) <= 8); }
 TEST(RtlWalkFrameChain) { PVOID frames[8]; SAY("(8) -> at most 8: %b", st_walk(frames, 8, 0) <= 8); }
 TEST(RtlGetCallersAddress) { PVOID a, b; st_callers(&a, &b); SAY("() -> returns"); }

@@ -90,7 +90,7 @@ pub(crate) const EXPORTS: &[Export] = exports![
     RtlFindClearBits,
     RtlFindClearBitsAndSet,
     RtlNumberOfSetBits,
-    RtlCaptureContext,
+    bare RtlCaptureContext,
     RtlCaptureStackBackTrace,
     RtlWalkFrameChain,
     RtlGetCallersAddress,
@@ -1180,9 +1180,45 @@ extern "win64" fn RtlNumberOfSetBits(map: Ptr<BitMap>) -> u32 {
     (0..map.SizeOfBitMap).filter(|index| map.get(*index)).count() as u32
 }
 
-extern "win64" fn RtlCaptureContext(context: Ptr<u8>) {
-    const CONTEXT_SIZE: usize = 0x4d0;
-    context.copy_from(&[0; CONTEXT_SIZE]);
+/// `CONTEXT` as the caller is when this returns to it: control, integer, segment and floating point registers.
+#[unsafe(naked)]
+extern "win64" fn RtlCaptureContext() {
+    core::arch::naked_asm!(
+        "mov [rcx + 0x78], rax",
+        "mov [rcx + 0x80], rcx",
+        "mov [rcx + 0x88], rdx",
+        "mov [rcx + 0x90], rbx",
+        "lea rax, [rsp + 8]",
+        "mov [rcx + 0x98], rax",
+        "mov [rcx + 0xa0], rbp",
+        "mov [rcx + 0xa8], rsi",
+        "mov [rcx + 0xb0], rdi",
+        "mov [rcx + 0xb8], r8",
+        "mov [rcx + 0xc0], r9",
+        "mov [rcx + 0xc8], r10",
+        "mov [rcx + 0xd0], r11",
+        "mov [rcx + 0xd8], r12",
+        "mov [rcx + 0xe0], r13",
+        "mov [rcx + 0xe8], r14",
+        "mov [rcx + 0xf0], r15",
+        "mov rax, [rsp]",
+        "mov [rcx + 0xf8], rax",
+        "pushfq",
+        "pop rax",
+        "mov [rcx + 0x44], eax",
+        "mov [rcx + 0x38], cs",
+        "mov [rcx + 0x3a], ds",
+        "mov [rcx + 0x3c], es",
+        "mov [rcx + 0x3e], fs",
+        "mov [rcx + 0x40], gs",
+        "mov [rcx + 0x42], ss",
+        "stmxcsr [rcx + 0x34]",
+        "fxsave [rcx + 0x100]",
+        // CONTEXT_FULL and CONTEXT_SEGMENTS.
+        "mov dword ptr [rcx + 0x30], 0x10000f",
+        "mov rax, [rcx + 0x78]",
+        "ret",
+    )
 }
 
 extern "win64" fn RtlCaptureStackBackTrace(_skip: u32, _count: u32, _frames: u64, hash: Ptr<u32>) -> u16 {
