@@ -1,6 +1,7 @@
 //! Finds, installs and runs what builds the driver images: the WDK on Windows, this folder elsewhere. The root build script and
 //! `cargo xtask` share it.
 
+pub mod c_driver;
 mod driver;
 mod install;
 mod overlay;

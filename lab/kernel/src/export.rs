@@ -268,6 +268,12 @@ pub(crate) fn all() -> &'static Exports {
     ALL.get_or_init(Exports::build)
 }
 
+/// Names of the functions and variables that a module exports.
+pub fn exported_names(module: &str) -> Vec<&'static str> {
+    let modules = crate::modules().iter().filter(|known| known.name == module);
+    modules.flat_map(|module| module.tables).flat_map(|table| table.iter()).map(|export| export.name).collect()
+}
+
 /// Name of the import that this thread called last and is in.
 pub fn current_name() -> &'static str {
     name(thread::page().import.get())

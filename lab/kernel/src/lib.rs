@@ -33,6 +33,7 @@ mod trace;
 mod traffic;
 
 pub use driver::{DriverInfo, LoadError, UnloadError, UnloadReport};
+pub use export::exported_names;
 pub use fwp::injection::Sent;
 pub use fwp::{EngineClient, EngineError, Keeper, RegisteredCallout};
 pub use image::{ImageError, QUARANTINED};

@@ -3,6 +3,7 @@
 #[path = "../../../user-cli/src/output/distinct.rs"]
 mod distinct;
 mod installed;
+mod opinion;
 mod script;
 
 use std::fs;
@@ -74,6 +75,9 @@ pub fn test(root: &Path) -> Result<()> {
     let said_in_lab = script::in_lab(root, &root.join("target/debug/postern"))?;
     let lines = script::compare(&said_in_lab, &said_under_wine)?;
     println!("postern.exe says what postern says in the lab: {lines} lines");
+
+    say("a second opinion on the lab's kernel, in a fresh prefix");
+    opinion::compare(&wine, root, &prefix()?)?;
     Ok(())
 }
 

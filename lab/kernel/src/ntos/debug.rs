@@ -219,7 +219,7 @@ fn convert(out: &mut Vec<u16>, conversion: u16, directive: &Directive, arguments
             let text = arguments.next();
             let units = if text == 0 {
                 "(null)".encode_utf16().collect()
-            } else if directive.size == Size::Wide || directive.size == Size::Long || wide_format {
+            } else if directive.size == Size::Wide || directive.size == Size::Long {
                 Ptr::<UnicodeString>::from_address(text).read().units()
             } else {
                 let ansi = Ptr::<AnsiString>::from_address(text).read();
@@ -257,7 +257,7 @@ fn convert(out: &mut Vec<u16>, conversion: u16, directive: &Directive, arguments
             let prefix = match kind {
                 b'x' if directive.alternate && value != 0 => "0x",
                 b'X' if directive.alternate && value != 0 => "0X",
-                b'o' if directive.alternate => "0",
+                b'o' if directive.alternate && value != 0 => "0",
                 _ => "",
             };
             let digits = match kind {
@@ -286,6 +286,9 @@ fn convert(out: &mut Vec<u16>, conversion: u16, directive: &Directive, arguments
 
 fn integer(out: &mut Vec<u16>, prefix: &str, digits: &str, directive: &Directive) {
     let mut digits = digits.to_string();
+    if directive.precision == Some(0) && digits == "0" {
+        digits.clear();
+    }
     if let Some(precision) = directive.precision {
         while digits.len() < precision.min(512) {
             digits.insert(0, '0');
@@ -471,6 +474,10 @@ extern "win64" fn KeDeregisterBugCheckReasonCallback(_record: u64) -> u8 {
 
 /// Copies what fits, as the `_vsn` functions do: no terminator when it fits exactly, -1 when it does not.
 fn store_n<T: Copy + Default>(buffer: Ptr<T>, count: u64, units: &[T]) -> i32 {
+    if buffer.is_null() && count == 0 {
+        // The question how much room it takes.
+        return units.len() as i32;
+    }
     let fits = (count as usize).min(units.len());
     buffer.copy_from(&units[..fits]);
     if units.len() < count as usize {

@@ -227,7 +227,7 @@ impl IoManager {
         }
         if let Some(name) = &name {
             if !name.starts_with('\\') {
-                return Err(NtStatus(0xC000_003Bu32 as i32)); // STATUS_OBJECT_PATH_SYNTAX_BAD
+                return Err(NtStatus::OBJECT_PATH_SYNTAX_BAD);
             }
             if state.devices.values().any(|device| {
                 !device.deleted && device.name.as_deref().is_some_and(|other| other.eq_ignore_ascii_case(name))
@@ -1004,6 +1004,7 @@ extern "win64" fn IoGetDeviceObjectPointer(
     require_irql(PASSIVE_LEVEL);
     let kernel = thread::current();
     match kernel.io.resolve(&name.read().text()) {
+        Err(NtStatus::NO_SUCH_DEVICE) => NtStatus::OBJECT_NAME_NOT_FOUND,
         Err(status) => status,
         Ok((found, _)) => {
             kernel.io.reference_object(found, 1);

@@ -17,6 +17,7 @@ pub(crate) mod spin;
 pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod time;
+pub(crate) mod version;
 pub(crate) mod work;
 
 pub(crate) const TABLES: &[&[Export]] = &[
@@ -32,5 +33,6 @@ pub(crate) const TABLES: &[&[Export]] = &[
     system::EXPORTS,
     table::EXPORTS,
     time::EXPORTS,
+    version::EXPORTS,
     work::EXPORTS,
 ];

@@ -17,6 +17,7 @@ use crate::nt::{
     APC_LEVEL, DISPATCH_LEVEL, DispatcherHeader, KThread, NtStatus, PASSIVE_LEVEL, THREAD_OBJECT, UnicodeString,
 };
 use crate::ntos::dispatch::{bad_parameter, header};
+use crate::ntos::system;
 use crate::ptr::{Ptr, field};
 use crate::report;
 use crate::schedule;
@@ -90,6 +91,16 @@ impl Object {
         }
     }
 
+    /// What the variable of its type holds.
+    fn kind(&self) -> u64 {
+        match self {
+            Object::Thread(_) => system::PsThreadType.value(),
+            Object::Event(_) => system::ExEventObjectType.value(),
+            Object::Key(_) => system::CmKeyObjectType.value(),
+            Object::Process => system::PsProcessType.value(),
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Object::Thread(_) => "thread",
@@ -116,6 +127,8 @@ impl Drop for DriverThread {
     fn drop(&mut self) {
         // With the kernel goes the whole pool.
         if let Some(kernel) = self.kernel.upgrade() {
+            lock(&kernel.objects.priorities).remove(&self.object.address());
+            lock(&kernel.objects.affinities).remove(&self.object.address());
             kernel.pool.free_system(self.object.cast());
         }
     }
@@ -142,6 +155,9 @@ pub(crate) struct Objects {
     counted: Mutex<HashMap<u64, Counted>>,
     handles: Mutex<(u64, HashMap<u64, HandleEntry>)>,
     threads: Mutex<Vec<Arc<DriverThread>>>,
+    /// What was set of a thread, by its object.
+    priorities: Mutex<HashMap<u64, i32>>,
+    affinities: Mutex<HashMap<u64, u64>>,
 }
 
 fn origin() -> (u64, u64) {
@@ -244,7 +260,7 @@ pub(crate) fn process() -> Ptr<u8> {
 extern "win64" fn ObReferenceObjectByHandle(
     handle: u64,
     _access: u32,
-    _object_type: u64,
+    object_type: u64,
     _mode: u8,
     object: Ptr<u64>,
     _information: u64,
@@ -266,7 +282,7 @@ extern "win64" fn ObReferenceObjectByHandle(
         bad_parameter(&format!("{handle:#x}, which is not an open handle"), "use the handle before closing it");
         return NtStatus::INVALID_HANDLE;
     };
-    if found.pointer() == 0 {
+    if found.pointer() == 0 || (object_type != 0 && object_type != found.kind()) {
         return NtStatus::OBJECT_TYPE_MISMATCH;
     }
     object.write(found.pointer());
@@ -369,7 +385,10 @@ extern "win64" fn ZwCreateEvent(out: Ptr<u64>, _access: u32, _attributes: u64, k
     if let Some(status) = inject::faulted() {
         return status;
     }
-    let handle = thread::current().objects.open(new_event(kind.min(1) as u8, i32::from(state != 0)));
+    if kind > 1 {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    let handle = thread::current().objects.open(new_event(kind as u8, i32::from(state != 0)));
     out.write(handle);
     NtStatus::SUCCESS
 }
@@ -588,8 +607,19 @@ extern "win64" fn PsLookupProcessByProcessId(id: u64, out: Ptr<u64>) -> NtStatus
     NtStatus::SUCCESS
 }
 
-extern "win64" fn PsLookupThreadByThreadId(_id: u64, _out: Ptr<u64>) -> NtStatus {
-    NtStatus::INVALID_PARAMETER
+extern "win64" fn PsLookupThreadByThreadId(id: u64, out: Ptr<u64>) -> NtStatus {
+    let objects = &thread::current().objects;
+    if id == PsGetCurrentThreadId() {
+        let me = thread::current_thread().address();
+        objects.add(me, 1);
+        out.write(me);
+        return NtStatus::SUCCESS;
+    }
+    let found = lock(&objects.threads).iter().find(|one| PsGetThreadId(one.object()) == id).cloned();
+    let Some(found) = found else { return NtStatus::INVALID_PARAMETER };
+    out.write(found.object());
+    objects.reference(&Object::Thread(found));
+    NtStatus::SUCCESS
 }
 
 extern "win64" fn PsIsSystemThread(_thread: u64) -> u8 {
@@ -604,30 +634,47 @@ extern "win64" fn PsGetProcessImageFileName(_process: u64) -> Ptr<u8> {
     Ptr::from_address(c"System".as_ptr() as u64)
 }
 
-extern "win64" fn KeSetPriorityThread(_thread: u64, priority: i32) -> i32 {
+/// The priority that a thread begins with.
+const PRIORITY: i32 = 8;
+
+extern "win64" fn KeSetPriorityThread(thread: u64, priority: i32) -> i32 {
     if !(1..=31).contains(&priority) {
         bad_parameter(&format!("priority {priority}"), "pass a priority of 1 to 31");
     }
-    8
+    lock(&thread::current().objects.priorities).insert(thread, priority).unwrap_or(PRIORITY)
 }
 
-extern "win64" fn KeQueryPriorityThread(_thread: u64) -> i32 {
-    8
+extern "win64" fn KeQueryPriorityThread(thread: u64) -> i32 {
+    lock(&thread::current().objects.priorities).get(&thread).copied().unwrap_or(PRIORITY)
 }
 
 extern "win64" fn KeSetBasePriorityThread(_thread: u64, _increment: i32) -> i32 {
     0
 }
 
-extern "win64" fn KeSetSystemAffinityThread(_affinity: u64) {}
-
-extern "win64" fn KeSetSystemAffinityThreadEx(_affinity: u64) -> u64 {
-    0
+extern "win64" fn KeSetSystemAffinityThread(affinity: u64) {
+    KeSetSystemAffinityThreadEx(affinity);
 }
 
-extern "win64" fn KeRevertToUserAffinityThread() {}
+/// The affinity that was set before, or 0 if there was none. Threads run where they run, nevertheless.
+extern "win64" fn KeSetSystemAffinityThreadEx(affinity: u64) -> u64 {
+    let me = thread::current_thread().address();
+    let kernel = thread::current();
+    let mut affinities = lock(&kernel.objects.affinities);
+    match affinity {
+        0 => affinities.remove(&me),
+        _ => affinities.insert(me, affinity),
+    }
+    .unwrap_or(0)
+}
 
-extern "win64" fn KeRevertToUserAffinityThreadEx(_affinity: u64) {}
+extern "win64" fn KeRevertToUserAffinityThread() {
+    KeSetSystemAffinityThreadEx(0);
+}
+
+extern "win64" fn KeRevertToUserAffinityThreadEx(affinity: u64) {
+    KeSetSystemAffinityThreadEx(affinity);
+}
 
 extern "win64" fn KeSetSystemGroupAffinityThread(_affinity: u64, previous: Ptr<[u64; 2]>) {
     previous.write_optional([0; 2]);

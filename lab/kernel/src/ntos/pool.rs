@@ -652,10 +652,8 @@ extern "win64" fn ExInitializeLookasideListEx(
     if let Some(status) = inject::faulted() {
         return status;
     }
+    // The Ex list's own functions take the list as well, which those of the pool leave alone: the inline functions of wdm.h call them.
     initialise_lookaside(list, allocate, free, pool_type, size, tag);
-    // The Ex list's own functions take the list as well; zero stands for the pool.
-    crate::ptr::field!(list, Allocate).write(allocate);
-    crate::ptr::field!(list, Free).write(free);
     NtStatus::SUCCESS
 }
 
@@ -670,7 +668,7 @@ extern "win64" fn ExFlushLookasideListEx(_list: Ptr<GeneralLookaside>) {
 
 extern "win64" fn ExAllocateFromLookasideListEx(list: Ptr<GeneralLookaside>) -> Ptr<u8> {
     let lookaside = list.read();
-    if lookaside.Allocate == 0 {
+    if Some(lookaside.Allocate) == export::all().find("ntoskrnl.exe", "ExAllocatePoolWithTag") {
         return allocate(u64::from(lookaside.Size), lookaside.Tag, is_paged(lookaside.Type), false);
     }
     let context = crate::call::CallContext { what: "AllocateEx", object: "a lookaside list", at: "" };
@@ -683,7 +681,7 @@ extern "win64" fn ExAllocateFromLookasideListEx(list: Ptr<GeneralLookaside>) -> 
 
 extern "win64" fn ExFreeToLookasideListEx(list: Ptr<GeneralLookaside>, entry: Ptr<u8>) {
     let lookaside = list.read();
-    if lookaside.Free == 0 {
+    if Some(lookaside.Free) == export::all().find("ntoskrnl.exe", "ExFreePool") {
         free(entry, None);
         return;
     }

@@ -47,6 +47,10 @@ pub(crate) struct Value {
 
 #[derive(Default)]
 struct Key {
+    /// As it was given when the key was made.
+    name: String,
+    /// When a driver made it, in the system's time; 0 for what was there before.
+    written: u64,
     /// By lower-case name.
     values: BTreeMap<String, Value>,
 }
@@ -97,11 +101,22 @@ impl Registry {
     }
 
     pub fn create(&self, path: &str) {
-        lock(&self.0).entry(normal(path)).or_default();
+        self.create_at(path, 0);
+    }
+
+    fn create_at(&self, path: &str, written: u64) {
+        let name = path.trim_end_matches('\\').rsplit('\\').next().unwrap_or_default().to_owned();
+        lock(&self.0).entry(normal(path)).or_insert_with(|| Key { name, written, ..Key::default() });
     }
 
     pub fn exists(&self, path: &str) -> bool {
         lock(&self.0).contains_key(&normal(path))
+    }
+
+    /// Whether a key is there, if only because there is one below it.
+    fn is_there(&self, path: &str) -> bool {
+        let below = format!("{path}\\");
+        lock(&self.0).keys().any(|key| key == path || key.starts_with(&below))
     }
 
     pub fn set(&self, path: &str, name: &str, kind: u32, data: Vec<u8>) {
@@ -124,11 +139,15 @@ impl Registry {
     fn subkeys(&self, path: &str) -> Vec<String> {
         let prefix = format!(r"{}\", normal(path));
         lock(&self.0)
-            .keys()
-            .filter_map(|key| key.strip_prefix(&prefix))
-            .filter(|rest| !rest.contains('\\'))
-            .map(str::to_string)
+            .iter()
+            .filter(|(key, _)| key.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('\\')))
+            .map(|(_, key)| key.name.clone())
             .collect()
+    }
+
+    /// A key's name, and when it was made.
+    fn identity(&self, path: &str) -> (String, u64) {
+        lock(&self.0).get(&normal(path)).map(|key| (key.name.clone(), key.written)).unwrap_or_default()
     }
 }
 
@@ -148,15 +167,16 @@ fn path_of(attributes: Ptr<ObjectAttributes>) -> Result<String, NtStatus> {
     let attributes = attributes.read();
     let name = if attributes.ObjectName.is_null() { String::new() } else { attributes.ObjectName.read().text() };
     if attributes.RootDirectory == 0 {
-        return if name.starts_with('\\') { Ok(normal(&name)) } else { Err(NtStatus::OBJECT_NAME_INVALID) };
+        return if name.starts_with('\\') { Ok(name) } else { Err(NtStatus::OBJECT_PATH_SYNTAX_BAD) };
     }
     let root = key_of(attributes.RootDirectory)?;
-    Ok(if name.is_empty() { root } else { format!(r"{root}\{}", normal(&name)) })
+    Ok(if name.is_empty() { root } else { format!(r"{root}\{name}") })
 }
 
 pub(crate) fn key_of(handle: u64) -> Result<String, NtStatus> {
     match thread::current().objects.get(handle) {
-        Some(Object::Key(key)) => Ok(key.0),
+        Some(Object::Key(key)) if thread::current().registry.exists(&key.0) => Ok(key.0),
+        Some(Object::Key(_)) => Err(NtStatus::KEY_DELETED),
         Some(_) => Err(NtStatus::OBJECT_TYPE_MISMATCH),
         None => Err(NtStatus::INVALID_HANDLE),
     }
@@ -167,7 +187,7 @@ pub(crate) fn open(path: String, handle: Ptr<u64>) -> NtStatus {
     if !kernel.registry.exists(&path) {
         return NtStatus::OBJECT_NAME_NOT_FOUND;
     }
-    handle.write(kernel.objects.open(Object::Key(OpenKey(path))));
+    handle.write(kernel.objects.open(Object::Key(OpenKey(normal(&path)))));
     NtStatus::SUCCESS
 }
 
@@ -209,7 +229,10 @@ extern "win64" fn ZwCreateKey(
         Ok(path) => {
             let registry = &thread::current().registry;
             let existed = registry.exists(&path);
-            registry.create(&path);
+            if !existed && !path.rsplit_once('\\').is_some_and(|(parent, _)| registry.is_there(&normal(parent))) {
+                return NtStatus::OBJECT_NAME_NOT_FOUND;
+            }
+            registry.create_at(&path, thread::current().clock.system_time());
             disposition.write_optional(if existed { 2 } else { 1 });
             open(path, handle)
         }
@@ -349,6 +372,7 @@ extern "win64" fn ZwDeleteValueKey(handle: u64, name: Ptr<UnicodeString>) -> NtS
 extern "win64" fn ZwDeleteKey(handle: u64) -> NtStatus {
     match key_of(handle) {
         Err(status) => status,
+        Ok(path) if !thread::current().registry.subkeys(&path).is_empty() => NtStatus::CANNOT_DELETE,
         Ok(path) => {
             lock(&thread::current().registry.0).remove(&path);
             NtStatus::SUCCESS
@@ -359,8 +383,9 @@ extern "win64" fn ZwDeleteKey(handle: u64) -> NtStatus {
 /// One key in the shape of `KeyBasicInformation` (0), `KeyNodeInformation` (1) or `KeyFullInformation` (2).
 fn key_information(path: &str, class: u32) -> Option<(usize, Vec<u8>)> {
     let registry = &thread::current().registry;
-    let name = utf16(path.rsplit('\\').next().unwrap_or_default());
-    let mut out = vec![0u8; 8];
+    let (name, written) = registry.identity(path);
+    let name = utf16(&name);
+    let mut out = written.to_le_bytes().to_vec();
     let word = |value: usize, out: &mut Vec<u8>| out.extend((value as u32).to_le_bytes());
     word(0, &mut out);
     match class {
@@ -568,7 +593,8 @@ extern "win64" fn RtlCheckRegistryKey(relative_to: u32, path: Ptr<u16>) -> NtSta
 }
 
 extern "win64" fn RtlCreateRegistryKey(relative_to: u32, path: Ptr<u16>) -> NtStatus {
-    thread::current().registry.create(&relative(relative_to, path));
+    let kernel = thread::current();
+    kernel.registry.create_at(&relative(relative_to, path), kernel.clock.system_time());
     NtStatus::SUCCESS
 }
 

@@ -57,10 +57,6 @@ pub(crate) const EXPORTS: &[Export] = exports![
     RtlCharToInteger,
     RtlStringFromGUID,
     RtlGUIDFromString,
-    RtlGetVersion,
-    RtlVerifyVersionInfo,
-    VerSetConditionMask,
-    RtlIsNtDdiVersionAvailable,
     RtlRandom,
     RtlRandomEx,
     ExUuidCreate,
@@ -94,7 +90,7 @@ pub(crate) const EXPORTS: &[Export] = exports![
     RtlFindClearBits,
     RtlFindClearBitsAndSet,
     RtlNumberOfSetBits,
-    RtlCaptureContext,
+    bare RtlCaptureContext,
     RtlCaptureStackBackTrace,
     RtlWalkFrameChain,
     RtlGetCallersAddress,
@@ -167,26 +163,26 @@ pub(crate) const EXPORTS: &[Export] = exports![
     abs,
 ];
 
+/// Windows' tables map one unit to one, and only letters that map back: not the long s, nor the micro sign.
 fn upper(unit: u16) -> u16 {
-    let mut units = [0u16; 2];
-    match char::from_u32(u32::from(unit)).map(|character| character.to_uppercase()) {
-        Some(mut mapped) if mapped.len() == 1 => {
-            let character = mapped.next().expect("one character");
-            if character.len_utf16() == 1 { character.encode_utf16(&mut units)[0] } else { unit }
-        }
-        _ => unit,
-    }
+    // Greek letters with an iota below, which the library's mapping sets beside them.
+    let with_iota = if (0x1f80..0x2000).contains(&unit) { Some([unit + 8, unit + 9]) } else { None };
+    one(unit, char::to_uppercase)
+        .into_iter()
+        .chain(with_iota.into_iter().flatten())
+        .find(|upper| one(*upper, char::to_lowercase) == Some(unit))
+        .unwrap_or(unit)
 }
 
 fn lower(unit: u16) -> u16 {
-    let mut units = [0u16; 2];
-    match char::from_u32(u32::from(unit)).map(|character| character.to_lowercase()) {
-        Some(mut mapped) if mapped.len() == 1 => {
-            let character = mapped.next().expect("one character");
-            if character.len_utf16() == 1 { character.encode_utf16(&mut units)[0] } else { unit }
-        }
-        _ => unit,
-    }
+    one(unit, char::to_lowercase).filter(|lower| upper(*lower) == unit).unwrap_or(unit)
+}
+
+/// What a mapping makes of a unit, if it is one unit again.
+fn one<M: Iterator<Item = char>>(unit: u16, mapping: impl Fn(char) -> M) -> Option<u16> {
+    let mut mapped = mapping(char::from_u32(u32::from(unit))?);
+    let first = u16::try_from(u32::from(mapped.next()?)).ok()?;
+    mapped.next().is_none().then_some(first)
 }
 
 const LONGEST: usize = 32766;
@@ -201,11 +197,15 @@ extern "win64" fn RtlInitUnicodeString(target: Ptr<UnicodeString>, source: Ptr<u
 }
 
 extern "win64" fn RtlInitUnicodeStringEx(target: Ptr<UnicodeString>, source: Ptr<u16>) -> NtStatus {
+    if !source.is_null() && c_string(source, LONGEST + 1).len() > LONGEST {
+        return NtStatus::NAME_TOO_LONG;
+    }
     RtlInitUnicodeString(target, source);
     NtStatus::SUCCESS
 }
 
 extern "win64" fn RtlInitAnsiString(target: Ptr<AnsiString>, source: Ptr<u8>) {
+    const LONGEST: usize = 65534;
     let length = if source.is_null() { 0 } else { c_string(source, LONGEST).len() as u16 };
     target.write(AnsiString {
         Length: length,
@@ -346,9 +346,14 @@ extern "win64" fn RtlSuffixUnicodeString(a: Ptr<UnicodeString>, b: Ptr<UnicodeSt
 extern "win64" fn RtlHashUnicodeString(
     string: Ptr<UnicodeString>,
     ignore_case: u8,
-    _algorithm: u32,
+    algorithm: u32,
     hash: Ptr<u32>,
 ) -> NtStatus {
+    const DEFAULT: u32 = 0;
+    const X65599: u32 = 1;
+    if string.is_null() || hash.is_null() || !matches!(algorithm, DEFAULT | X65599) {
+        return NtStatus::INVALID_PARAMETER;
+    }
     let fold = |unit: u16| if ignore_case != 0 { upper(unit) } else { unit };
     let value = string
         .read()
@@ -375,15 +380,20 @@ fn string_buffer(bytes: usize) -> Ptr<u8> {
     thread::current().pool.allocate(bytes.max(2), u32::from_le_bytes(*b"Strg"), true, true)
 }
 
+/// Gives a string with a terminator, which needs room too.
 pub(crate) fn give(target: Ptr<UnicodeString>, units: &[u16], allocate: bool) -> NtStatus {
+    give_with(target, units, allocate, 1)
+}
+
+fn give_with(target: Ptr<UnicodeString>, units: &[u16], allocate: bool, terminators: usize) -> NtStatus {
+    let bytes = (units.len() + terminators) * 2;
     if !allocate {
-        if units.len() * 2 > usize::from(field!(target, MaximumLength).read()) {
+        if bytes > usize::from(field!(target, MaximumLength).read()) {
             return NtStatus::BUFFER_OVERFLOW;
         }
         store(target, units);
         return NtStatus::SUCCESS;
     }
-    let bytes = (units.len() + 1) * 2;
     let buffer = string_buffer(bytes);
     if buffer.is_null() {
         return NtStatus::INSUFFICIENT_RESOURCES;
@@ -418,7 +428,7 @@ extern "win64" fn RtlUpcaseUnicodeString(
 ) -> NtStatus {
     require_irql(PASSIVE_LEVEL);
     let units: Vec<u16> = source.read().units().into_iter().map(upper).collect();
-    give(target, &units, allocate != 0)
+    give_with(target, &units, allocate != 0, 0)
 }
 
 extern "win64" fn RtlDowncaseUnicodeString(
@@ -428,7 +438,7 @@ extern "win64" fn RtlDowncaseUnicodeString(
 ) -> NtStatus {
     require_irql(PASSIVE_LEVEL);
     let units: Vec<u16> = source.read().units().into_iter().map(lower).collect();
-    give(target, &units, allocate != 0)
+    give_with(target, &units, allocate != 0, 0)
 }
 
 extern "win64" fn RtlUpperChar(character: u8) -> u8 {
@@ -443,13 +453,34 @@ extern "win64" fn RtlUpperString(target: Ptr<AnsiString>, source: Ptr<AnsiString
     field!(target, Length).write(fits as u16);
 }
 
+/// A string without units has a buffer only if both flags ask for one.
 extern "win64" fn RtlDuplicateUnicodeString(
-    _flags: u32,
+    flags: u32,
     source: Ptr<UnicodeString>,
     target: Ptr<UnicodeString>,
 ) -> NtStatus {
+    const NULL_TERMINATE: u32 = 1;
+    const ALLOCATE_NULL_STRING: u32 = 2;
     require_irql(PASSIVE_LEVEL);
-    give(target, &source.read().units(), true)
+    if flags > NULL_TERMINATE | ALLOCATE_NULL_STRING || flags == ALLOCATE_NULL_STRING {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    let mut units = source.read().units();
+    let length = units.len() as u16 * 2;
+    if length == 0 && flags & ALLOCATE_NULL_STRING == 0 {
+        target.write(UnicodeString::EMPTY);
+        return NtStatus::SUCCESS;
+    }
+    if flags & NULL_TERMINATE != 0 {
+        units.push(0);
+    }
+    let buffer: Ptr<u16> = string_buffer(units.len() * 2).cast();
+    if buffer.is_null() {
+        return NtStatus::INSUFFICIENT_RESOURCES;
+    }
+    buffer.copy_from(&units);
+    target.write(UnicodeString { Length: length, MaximumLength: units.len() as u16 * 2, Buffer: buffer });
+    NtStatus::SUCCESS
 }
 
 extern "win64" fn RtlFreeUnicodeString(string: Ptr<UnicodeString>) {
@@ -498,7 +529,13 @@ extern "win64" fn RtlUnicodeStringToAnsiString(
 ) -> NtStatus {
     require_irql(PASSIVE_LEVEL);
     let bytes: Vec<u8> = source.read().units().into_iter().map(|unit| u8::try_from(unit).unwrap_or(b'?')).collect();
-    give_narrow(target, &bytes, allocate != 0)
+    let status = give_narrow(target, &bytes, allocate != 0);
+    let room = usize::from(field!(target, MaximumLength).read());
+    if status == NtStatus::BUFFER_OVERFLOW && room != 0 {
+        // As much as fits is converted.
+        give_narrow(target, &bytes[..room - 1], false);
+    }
+    status
 }
 
 extern "win64" fn RtlUnicodeStringToUTF8String(
@@ -520,15 +557,35 @@ extern "win64" fn RtlUTF8StringToUnicodeString(
     give(target, &units, allocate != 0)
 }
 
-fn copy_out(target: Ptr<u8>, most: u32, written: Ptr<u32>, bytes: &[u8]) -> NtStatus {
+fn copy_out(target: Ptr<u8>, most: u32, written: Ptr<u32>, bytes: &[u8]) {
     let fits = bytes.len().min(most as usize);
-    if !target.is_null() {
-        target.copy_from(&bytes[..fits]);
-    }
-    written.write_optional(if target.is_null() { bytes.len() as u32 } else { fits as u32 });
-    if !target.is_null() && fits < bytes.len() { NtStatus::BUFFER_TOO_SMALL } else { NtStatus::SUCCESS }
+    target.copy_from(&bytes[..fits]);
+    written.write_optional(fits as u32);
 }
 
+/// Stores what characters became, one after the other, as far as they fit whole; without a target, only how much that is.
+fn store_converted(target: Ptr<u8>, most: u32, written: Ptr<u32>, characters: &[Vec<u8>], lossy: bool) -> NtStatus {
+    let mut fits = Vec::new();
+    let mut all = true;
+    for character in characters {
+        all = target.is_null() || fits.len() + character.len() <= most as usize;
+        if !all {
+            break;
+        }
+        fits.extend_from_slice(character);
+    }
+    if !target.is_null() {
+        target.copy_from(&fits);
+    }
+    written.write_optional(fits.len() as u32);
+    match (all, lossy) {
+        (false, _) => NtStatus::BUFFER_TOO_SMALL,
+        (true, true) => NtStatus::SOME_NOT_MAPPED,
+        (true, false) => NtStatus::SUCCESS,
+    }
+}
+
+/// "RtlUnicodeToUTF8N function".
 extern "win64" fn RtlUnicodeToUTF8N(
     target: Ptr<u8>,
     most: u32,
@@ -536,10 +593,19 @@ extern "win64" fn RtlUnicodeToUTF8N(
     source: Ptr<u16>,
     bytes: u32,
 ) -> NtStatus {
-    let text = String::from_utf16_lossy(&source.to_vec(bytes as usize / 2));
-    copy_out(target, most, written, text.as_bytes())
+    if source.is_null() {
+        return NtStatus::INVALID_PARAMETER_4;
+    }
+    if !bytes.is_multiple_of(2) {
+        return NtStatus::INVALID_PARAMETER_5;
+    }
+    let decoded: Vec<_> = char::decode_utf16(source.to_vec(bytes as usize / 2)).collect();
+    let lossy = decoded.iter().any(Result::is_err);
+    let encode = |one: Result<char, _>| one.unwrap_or(char::REPLACEMENT_CHARACTER).to_string().into_bytes();
+    store_converted(target, most, written, &decoded.into_iter().map(encode).collect::<Vec<_>>(), lossy)
 }
 
+/// "RtlUTF8ToUnicodeN function".
 extern "win64" fn RtlUTF8ToUnicodeN(
     target: Ptr<u8>,
     most: u32,
@@ -547,9 +613,17 @@ extern "win64" fn RtlUTF8ToUnicodeN(
     source: Ptr<u8>,
     bytes: u32,
 ) -> NtStatus {
+    if source.is_null() {
+        return NtStatus::INVALID_PARAMETER_4;
+    }
     let source = source.to_vec(bytes as usize);
-    let units: Vec<u8> = String::from_utf8_lossy(&source).encode_utf16().flat_map(u16::to_le_bytes).collect();
-    copy_out(target, most, written, &units)
+    let text = String::from_utf8_lossy(&source);
+    let lossy = matches!(text, std::borrow::Cow::Owned(_));
+    let encode = |character: char| {
+        let mut units = [0; 2];
+        character.encode_utf16(&mut units).iter().flat_map(|unit| unit.to_le_bytes()).collect()
+    };
+    store_converted(target, most, written, &text.chars().map(encode).collect::<Vec<_>>(), lossy)
 }
 
 extern "win64" fn RtlUnicodeToMultiByteN(
@@ -561,7 +635,8 @@ extern "win64" fn RtlUnicodeToMultiByteN(
 ) -> NtStatus {
     let units = source.to_vec(bytes as usize / 2);
     let narrow: Vec<u8> = units.into_iter().map(|unit| u8::try_from(unit).unwrap_or(b'?')).collect();
-    copy_out(target, most, written, &narrow[..narrow.len().min(most as usize)])
+    copy_out(target, most, written, &narrow);
+    NtStatus::SUCCESS
 }
 
 extern "win64" fn RtlMultiByteToUnicodeN(
@@ -573,7 +648,8 @@ extern "win64" fn RtlMultiByteToUnicodeN(
 ) -> NtStatus {
     let units: Vec<u8> =
         source.to_vec(bytes as usize).into_iter().flat_map(|byte| u16::from(byte).to_le_bytes()).collect();
-    copy_out(target, most, written, &units[..units.len().min(most as usize)])
+    copy_out(target, most, written, &units);
+    NtStatus::SUCCESS
 }
 
 fn digits(mut value: u64, base: u32) -> Option<String> {
@@ -604,45 +680,84 @@ extern "win64" fn RtlIntegerToUnicodeString(value: u32, base: u32, target: Ptr<U
     RtlInt64ToUnicodeString(u64::from(value), base, target)
 }
 
-/// A number as `strtol` reads one; how many characters it took, too.
-fn parse(text: &str, base: u32) -> (i64, usize) {
-    let trimmed = text.trim_start();
-    let mut rest = trimmed;
+/// A number as `strtol` reads one: whether it is negative, how much it is, and how many characters it took.
+struct Number {
+    negative: bool,
+    magnitude: u64,
+    taken: usize,
+}
+
+fn parse(text: &str, base: u32) -> Number {
+    let mut rest = text.trim_start_matches(|character: char| character.is_ascii_whitespace() || character == '\x0b');
     let negative = rest.starts_with('-');
     rest = rest.strip_prefix(['-', '+']).unwrap_or(rest);
-    let mut base = base;
-    let lower = rest.to_ascii_lowercase();
-    if (base == 0 || base == 16) && lower.starts_with("0x") {
-        base = 16;
-        rest = &rest[2..];
-    } else if base == 0 && lower.starts_with("0o") {
-        base = 8;
-        rest = &rest[2..];
-    } else if base == 0 && lower.starts_with("0b") {
-        base = 2;
-        rest = &rest[2..];
-    } else if base == 0 {
-        base = 10;
+    let is_hexadecimal = rest.starts_with("0x") || rest.starts_with("0X");
+    let after_prefix =
+        rest.get(2..).filter(|after| is_hexadecimal && after.starts_with(|c: char| c.is_ascii_hexdigit()));
+    let base = match (base, after_prefix) {
+        (0 | 16, Some(digits)) => {
+            rest = digits;
+            16
+        }
+        (0, None) if rest.starts_with('0') => 8,
+        (0, None) => 10,
+        _ => base.clamp(2, 36),
+    };
+    let (mut magnitude, mut digits) = (0u64, 0);
+    for digit in rest.chars().map_while(|character| character.to_digit(base)) {
+        magnitude = magnitude.saturating_mul(u64::from(base)).saturating_add(u64::from(digit));
+        digits += 1;
     }
-    let mut value = 0i64;
-    let mut taken = 0;
-    for digit in rest.chars().map_while(|character| character.to_digit(base.clamp(2, 36))) {
-        value = value.wrapping_mul(i64::from(base)).wrapping_add(i64::from(digit));
-        taken += 1;
+    let taken = if digits == 0 { 0 } else { text.len() - rest.len() + digits };
+    Number { negative, magnitude, taken }
+}
+
+impl Number {
+    fn signed(&self) -> i32 {
+        let magnitude = i64::try_from(self.magnitude).unwrap_or(i64::MAX);
+        let value = if self.negative { -magnitude } else { magnitude };
+        value.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
     }
-    let consumed = if taken == 0 { 0 } else { text.len() - rest.len() + taken };
-    (if negative { value.wrapping_neg() } else { value }, consumed)
+
+    fn unsigned(&self) -> u32 {
+        match u32::try_from(self.magnitude) {
+            Err(_) => u32::MAX,
+            Ok(value) if self.negative => value.wrapping_neg(),
+            Ok(value) => value,
+        }
+    }
+}
+
+/// "RtlUnicodeStringToInteger": only without a base does a prefix count, and only in small letters.
+fn integer(units: &[u16], base: u32, value: Ptr<u32>) -> NtStatus {
+    let text = String::from_utf16_lossy(units);
+    let text = text.trim_start_matches(|character| character <= ' ');
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (base, digits) = match (base, text.get(..2)) {
+        (0, Some("0b")) => (2, &text[2..]),
+        (0, Some("0o")) => (8, &text[2..]),
+        (0, Some("0x")) => (16, &text[2..]),
+        (0, _) => (10, text),
+        (2 | 8 | 10 | 16, _) => (base, text),
+        _ => return NtStatus::INVALID_PARAMETER,
+    };
+    let digits = digits.chars().map_while(|character| character.to_digit(base));
+    let number = digits.fold(0u32, |number, digit| number.wrapping_mul(base).wrapping_add(digit));
+    value.write(if negative { number.wrapping_neg() } else { number });
+    NtStatus::SUCCESS
 }
 
 extern "win64" fn RtlUnicodeStringToInteger(source: Ptr<UnicodeString>, base: u32, value: Ptr<u32>) -> NtStatus {
     require_irql(PASSIVE_LEVEL);
-    value.write(parse(&source.read().text(), base).0 as u32);
-    NtStatus::SUCCESS
+    integer(&source.read().units(), base, value)
 }
 
 extern "win64" fn RtlCharToInteger(source: Ptr<u8>, base: u32, value: Ptr<u32>) -> NtStatus {
-    value.write(parse(&narrow_text(source), base).0 as u32);
-    NtStatus::SUCCESS
+    let units: Vec<u16> = c_string(source, LONGEST).into_iter().map(u16::from).collect();
+    integer(&units, base, value)
 }
 
 extern "win64" fn RtlStringFromGUID(guid: Ptr<[u8; 16]>, target: Ptr<UnicodeString>) -> NtStatus {
@@ -652,49 +767,16 @@ extern "win64" fn RtlStringFromGUID(guid: Ptr<[u8; 16]>, target: Ptr<UnicodeStri
 }
 
 extern "win64" fn RtlGUIDFromString(source: Ptr<UnicodeString>, guid: Ptr<[u8; 16]>) -> NtStatus {
-    match uuid::Uuid::try_parse(&source.read().text()) {
-        Err(_) => NtStatus::INVALID_PARAMETER,
-        Ok(value) => {
+    // Other forms that the parser knows have other lengths.
+    const LENGTH: usize = "{00000000-0000-0000-0000-000000000000}".len();
+    let text = source.read().text();
+    match uuid::Uuid::try_parse(&text) {
+        Ok(value) if text.len() == LENGTH => {
             guid.copy_from(&[value.to_bytes_le()]);
             NtStatus::SUCCESS
         }
+        _ => NtStatus::INVALID_PARAMETER,
     }
-}
-
-/// The lab says that it is Windows 10 22H2.
-pub(crate) const VERSION: [u32; 3] = [10, 0, 19045];
-
-/// `RTL_OSVERSIONINFOW` is 276 bytes; the extended form has 8 more. Windows fills in the former whatever the
-/// size says, and shipped drivers rely on it.
-extern "win64" fn RtlGetVersion(information: Ptr<u32>) -> NtStatus {
-    const EXTENDED: u32 = 284;
-    const VER_PLATFORM_WIN32_NT: u32 = 2;
-    const VER_NT_WORKSTATION: u8 = 1;
-    let [major, minor, build] = VERSION;
-    information.at(1).copy_from(&[major, minor, build, VER_PLATFORM_WIN32_NT]);
-    information.at(5).cast::<u16>().copy_from(&[0; 128]);
-    if information.read_unaligned() == EXTENDED {
-        information.cast::<u8>().at(276).copy_from(&[0, 0, 0, 0, 0, 0, VER_NT_WORKSTATION, 0]);
-    }
-    NtStatus::SUCCESS
-}
-
-extern "win64" fn RtlVerifyVersionInfo(information: Ptr<u32>, mask: u32, _condition: u64) -> NtStatus {
-    let wanted: [u32; 3] = [information.at(1).read(), information.at(2).read(), information.at(3).read()];
-    // VER_MINORVERSION 1, VER_MAJORVERSION 2, VER_BUILDNUMBER 4; the usual question is "at least".
-    let asked = [mask & 2 != 0, mask & 1 != 0, mask & 4 != 0];
-    let ours: Vec<u32> = VERSION.iter().zip(asked).filter(|(_, asked)| *asked).map(|(part, _)| *part).collect();
-    let theirs: Vec<u32> = wanted.iter().zip(asked).filter(|(_, asked)| *asked).map(|(part, _)| *part).collect();
-    if ours >= theirs { NtStatus::SUCCESS } else { NtStatus::REVISION_MISMATCH }
-}
-
-extern "win64" fn VerSetConditionMask(mask: u64, kind: u32, condition: u8) -> u64 {
-    mask | u64::from(condition & 7) << (kind.trailing_zeros() * 3)
-}
-
-extern "win64" fn RtlIsNtDdiVersionAvailable(version: u32) -> u8 {
-    const NTDDI_WIN10_22H2: u32 = 0x0A00_000D;
-    u8::from(version <= NTDDI_WIN10_22H2)
 }
 
 fn random() -> u64 {
@@ -750,12 +832,27 @@ extern "win64" fn RtlIpv4AddressToStringA(address: Ptr<[u8; 4]>, target: Ptr<u8>
     put_narrow(target, &v4(address).to_string())
 }
 
+/// An address that has one of IPv4 in it ends as one: "RtlIpv6AddressToStringW function", RFC 5214.
+fn v6_text(address: Ptr<[u8; 16]>) -> String {
+    let address = v6(address);
+    let [first @ .., high, low] = address.segments();
+    let is_compatible = first == [0; 6] && high != 0;
+    let is_isatap = first[4] & !0x200 == 0 && first[5] == 0x5efe;
+    if !is_compatible && !is_isatap {
+        return address.to_string();
+    }
+    let [a, b, c, d, e, f] = first;
+    let text = std::net::Ipv6Addr::new(a, b, c, d, e, f, 1, 1).to_string();
+    let [[a, b], [c, d]] = [high.to_be_bytes(), low.to_be_bytes()];
+    format!("{}{}", text.strip_suffix("1:1").unwrap_or(&text), std::net::Ipv4Addr::new(a, b, c, d))
+}
+
 extern "win64" fn RtlIpv6AddressToStringW(address: Ptr<[u8; 16]>, target: Ptr<u16>) -> Ptr<u16> {
-    put_wide(target, &v6(address).to_string())
+    put_wide(target, &v6_text(address))
 }
 
 extern "win64" fn RtlIpv6AddressToStringA(address: Ptr<[u8; 16]>, target: Ptr<u8>) -> Ptr<u8> {
-    put_narrow(target, &v6(address).to_string())
+    put_narrow(target, &v6_text(address))
 }
 
 fn address_with_port(text: String, target: Ptr<u16>, length: Ptr<u32>) -> NtStatus {
@@ -789,7 +886,7 @@ extern "win64" fn RtlIpv6AddressToStringExW(
 ) -> NtStatus {
     let port = u16::from_be(port);
     let scope = if scope == 0 { String::new() } else { format!("%{scope}") };
-    let plain = format!("{}{scope}", v6(address));
+    let plain = format!("{}{scope}", v6_text(address));
     address_with_port(if port == 0 { plain } else { format!("[{plain}]:{port}") }, target, length)
 }
 
@@ -801,6 +898,38 @@ fn narrow_text(source: Ptr<u8>) -> String {
     String::from_utf8_lossy(&c_string(source, LONGEST)).into_owned()
 }
 
+/// An address in up to four parts, of which the last is as long as it has to be: "RtlIpv4StringToAddressW function". Strictly it is
+/// four decimal parts.
+fn ipv4(text: &str, strict: bool) -> Option<(std::net::Ipv4Addr, usize)> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let prefixed =
+            |prefix: &str| rest.strip_prefix(prefix).filter(|after| after.starts_with(|c: char| c.is_ascii_hexdigit()));
+        let (base, digits) = match prefixed("0x").or(prefixed("0X")) {
+            Some(after) if !strict => (16, after),
+            _ if !strict && rest.len() > 1 && rest.starts_with('0') => (8, rest),
+            _ => (10, rest),
+        };
+        let end = digits.find(|character: char| !character.is_digit(base)).unwrap_or(digits.len());
+        if strict && end > 1 && digits.starts_with('0') {
+            return None;
+        }
+        parts.push(u32::from_str_radix(&digits[..end], base).ok()?);
+        rest = &digits[end..];
+        match rest.strip_prefix('.') {
+            Some(_) if parts.len() == 4 => return None,
+            Some(after) => rest = after,
+            None => break,
+        }
+    }
+    let (last, bytes) = parts.split_last()?;
+    let bits = 32 - 8 * bytes.len() as u32;
+    let whole = bytes.iter().all(|byte| *byte < 256) && u64::from(*last) < 1 << bits && (!strict || parts.len() == 4);
+    let high = bytes.iter().enumerate().fold(0u32, |value, (index, byte)| value | byte << (24 - 8 * index));
+    whole.then(|| (std::net::Ipv4Addr::from(high | last), text.len() - rest.len()))
+}
+
 fn leading<T: core::str::FromStr>(text: &str, allowed: &str) -> Option<(T, usize)> {
     let end = text.find(|character| !allowed.contains(character)).unwrap_or(text.len());
     (1..=end).rev().find_map(|end| Some((text[..end].parse().ok()?, end)))
@@ -808,11 +937,11 @@ fn leading<T: core::str::FromStr>(text: &str, allowed: &str) -> Option<(T, usize
 
 extern "win64" fn RtlIpv4StringToAddressW(
     source: Ptr<u16>,
-    _strict: u8,
+    strict: u8,
     end: Ptr<Ptr<u16>>,
     address: Ptr<[u8; 4]>,
 ) -> NtStatus {
-    match leading::<std::net::Ipv4Addr>(&wide_text(source), "0123456789.") {
+    match ipv4(&wide_text(source), strict != 0) {
         None => NtStatus::INVALID_PARAMETER,
         Some((value, taken)) => {
             address.copy_from(&[value.octets()]);
@@ -824,11 +953,11 @@ extern "win64" fn RtlIpv4StringToAddressW(
 
 extern "win64" fn RtlIpv4StringToAddressA(
     source: Ptr<u8>,
-    _strict: u8,
+    strict: u8,
     end: Ptr<Ptr<u8>>,
     address: Ptr<[u8; 4]>,
 ) -> NtStatus {
-    match leading::<std::net::Ipv4Addr>(&narrow_text(source), "0123456789.") {
+    match ipv4(&narrow_text(source), strict != 0) {
         None => NtStatus::INVALID_PARAMETER,
         Some((value, taken)) => {
             address.copy_from(&[value.octets()]);
@@ -887,22 +1016,58 @@ extern "win64" fn RtlFindMessage(_image: u64, _table: u32, _language: u32, _id: 
     NtStatus::NOT_FOUND
 }
 
+/// The statuses that drivers use and check for, as "RtlNtStatusToDosError function" and the SDK's winerror.h pair them.
 extern "win64" fn RtlNtStatusToDosError(status: NtStatus) -> u32 {
-    match status {
-        NtStatus::SUCCESS => 0,
-        NtStatus::ACCESS_DENIED => 5,
-        NtStatus::INVALID_HANDLE => 6,
-        NtStatus::INSUFFICIENT_RESOURCES => 1450,
-        NtStatus::NOT_SUPPORTED => 50,
-        NtStatus::INVALID_PARAMETER => 87,
-        NtStatus::BUFFER_TOO_SMALL => 122,
-        NtStatus::OBJECT_NAME_NOT_FOUND => 2,
-        NtStatus::PENDING => 997,
-        NtStatus::CANCELLED => 995,
-        NtStatus::NOT_FOUND => 1168,
-        // Facility NTWIN32 and WFP's own codes map by number.
-        NtStatus(code) if code as u32 & 0xFFFF_0000 == 0xC022_0000 => 0x8032_0000 | (code as u32 & 0xFFFF),
-        _ => 317,
+    const ERROR_MR_MID_NOT_FOUND: u32 = 317;
+    const FACILITY_WIN32: u32 = 7;
+    const FACILITY_NTWIN32: u32 = 0xC007;
+    let code = status.0 as u32;
+    match code {
+        0 => 0,
+        0x1 => 731,
+        0x102 => 1460,
+        0x103 => 997,
+        0x107 => 300,
+        0x4000_0000 => 698,
+        0x4000_0005 => 702,
+        0x8000_0005 => 234,
+        0x8000_0006 => 18,
+        0x8000_0011 => 170,
+        0x8000_001A => 259,
+        0xC000_0001 => 31,
+        0xC000_0002 | 0xC000_0010 => 1,
+        0xC000_0003 => 87,
+        0xC000_0004 => 24,
+        0xC000_0005 => 998,
+        0xC000_0008 | 0xC000_0024 => 6,
+        0xC000_000D => 87,
+        0xC000_000E => 433,
+        0xC000_0011 => 38,
+        0xC000_0016 => 234,
+        0xC000_0017 => 8,
+        0xC000_0022 | 0xC000_0056 => 5,
+        0xC000_0023 => 122,
+        0xC000_0033 => 123,
+        0xC000_0034 => 2,
+        0xC000_0035 => 183,
+        0xC000_003A => 3,
+        0xC000_003B => 161,
+        0xC000_0043 => 32,
+        0xC000_0061 => 1314,
+        0xC000_0079 => 1338,
+        0xC000_007B => 193,
+        0xC000_009A => 1450,
+        0xC000_00B5 => 121,
+        0xC000_00BB => 50,
+        0xC000_00E5 => 1359,
+        0xC000_0120 => 995,
+        0xC000_0184 => 22,
+        0xC000_0206 => 1784,
+        0xC000_0225 => 1168,
+        _ if code >> 16 == FACILITY_NTWIN32 || code >> 16 == 0x8000 | FACILITY_WIN32 => code & 0xFFFF,
+        // WFP's own codes map by number.
+        _ if code >> 16 == 0xC022 => 0x8032_0000 | code & 0xFFFF,
+        _ => ERROR_MR_MID_NOT_FOUND,
     }
 }
 
@@ -930,10 +1095,9 @@ impl BitMap {
     }
 
     fn run_of_clear(self, count: u32, hint: u32) -> Option<u32> {
-        let last = self.SizeOfBitMap.checked_sub(count)?;
-        (hint.min(last)..=last)
-            .chain(0..hint.min(last))
-            .find(|start| (*start..start + count).all(|index| !self.get(index)))
+        let last = self.SizeOfBitMap.checked_sub(count).filter(|_| count != 0)?;
+        let hint = if hint < self.SizeOfBitMap { hint } else { 0 };
+        (hint..=last).chain(0..hint.min(last + 1)).find(|start| (*start..start + count).all(|index| !self.get(index)))
     }
 }
 
@@ -944,6 +1108,19 @@ fn set_range(map: Ptr<BitMap>, start: u32, count: u32, value: bool) {
         return;
     }
     (start..start + count).for_each(|index| map.set(index, value));
+}
+
+/// Whole words, beyond the bitmap's end too.
+fn fill_words(map: Ptr<BitMap>, word: u32) {
+    let map = map.read();
+    map.Buffer.copy_from(&vec![word; map.SizeOfBitMap.div_ceil(32) as usize]);
+}
+
+/// "RtlAreBitsClear routine": false for no bits, and for bits that the map does not have.
+fn are_all(map: Ptr<BitMap>, start: u32, count: u32, value: bool) -> u8 {
+    let map = map.read();
+    let inside = start.checked_add(count).is_some_and(|end| end <= map.SizeOfBitMap);
+    u8::from(count != 0 && inside && (start..start + count).all(|index| map.get(index) == value))
 }
 
 extern "win64" fn RtlInitializeBitMap(map: Ptr<BitMap>, buffer: Ptr<u32>, size: u32) {
@@ -971,19 +1148,19 @@ extern "win64" fn RtlTestBit(map: Ptr<BitMap>, index: u32) -> u8 {
 }
 
 extern "win64" fn RtlClearAllBits(map: Ptr<BitMap>) {
-    set_range(map, 0, map.read().SizeOfBitMap, false);
+    fill_words(map, 0);
 }
 
 extern "win64" fn RtlSetAllBits(map: Ptr<BitMap>) {
-    set_range(map, 0, map.read().SizeOfBitMap, true);
+    fill_words(map, u32::MAX);
 }
 
 extern "win64" fn RtlAreBitsClear(map: Ptr<BitMap>, start: u32, count: u32) -> u8 {
-    u8::from((start..start + count).all(|index| !map.read().get(index)))
+    are_all(map, start, count, false)
 }
 
 extern "win64" fn RtlAreBitsSet(map: Ptr<BitMap>, start: u32, count: u32) -> u8 {
-    u8::from((start..start + count).all(|index| map.read().get(index)))
+    are_all(map, start, count, true)
 }
 
 extern "win64" fn RtlFindClearBits(map: Ptr<BitMap>, count: u32, hint: u32) -> u32 {
@@ -1003,9 +1180,45 @@ extern "win64" fn RtlNumberOfSetBits(map: Ptr<BitMap>) -> u32 {
     (0..map.SizeOfBitMap).filter(|index| map.get(*index)).count() as u32
 }
 
-extern "win64" fn RtlCaptureContext(context: Ptr<u8>) {
-    const CONTEXT_SIZE: usize = 0x4d0;
-    context.copy_from(&[0; CONTEXT_SIZE]);
+/// `CONTEXT` as the caller is when this returns to it: control, integer, segment and floating point registers.
+#[unsafe(naked)]
+extern "win64" fn RtlCaptureContext() {
+    core::arch::naked_asm!(
+        "mov [rcx + 0x78], rax",
+        "mov [rcx + 0x80], rcx",
+        "mov [rcx + 0x88], rdx",
+        "mov [rcx + 0x90], rbx",
+        "lea rax, [rsp + 8]",
+        "mov [rcx + 0x98], rax",
+        "mov [rcx + 0xa0], rbp",
+        "mov [rcx + 0xa8], rsi",
+        "mov [rcx + 0xb0], rdi",
+        "mov [rcx + 0xb8], r8",
+        "mov [rcx + 0xc0], r9",
+        "mov [rcx + 0xc8], r10",
+        "mov [rcx + 0xd0], r11",
+        "mov [rcx + 0xd8], r12",
+        "mov [rcx + 0xe0], r13",
+        "mov [rcx + 0xe8], r14",
+        "mov [rcx + 0xf0], r15",
+        "mov rax, [rsp]",
+        "mov [rcx + 0xf8], rax",
+        "pushfq",
+        "pop rax",
+        "mov [rcx + 0x44], eax",
+        "mov [rcx + 0x38], cs",
+        "mov [rcx + 0x3a], ds",
+        "mov [rcx + 0x3c], es",
+        "mov [rcx + 0x3e], fs",
+        "mov [rcx + 0x40], gs",
+        "mov [rcx + 0x42], ss",
+        "stmxcsr [rcx + 0x34]",
+        "fxsave [rcx + 0x100]",
+        // CONTEXT_FULL and CONTEXT_SEGMENTS.
+        "mov dword ptr [rcx + 0x30], 0x10000f",
+        "mov rax, [rcx + 0x78]",
+        "ret",
+    )
 }
 
 extern "win64" fn RtlCaptureStackBackTrace(_skip: u32, _count: u32, _frames: u64, hash: Ptr<u32>) -> u16 {
@@ -1103,6 +1316,18 @@ fn copy_s<T: Copy + Default + PartialEq>(target: Ptr<T>, size: u64, at: u64, sou
     0
 }
 
+/// The `_s` functions that are told how much to copy, or with `_TRUNCATE` as much as fits: `STRUNCATE` says that it was not all.
+fn copy_n_s<T: Copy + Default + PartialEq>(target: Ptr<T>, size: u64, source: Ptr<T>, count: u64) -> i32 {
+    const TRUNCATE: u64 = u64::MAX;
+    const STRUNCATE: i32 = 80;
+    if count != TRUNCATE || size == 0 {
+        return copy_s(target, size, 0, source, count);
+    }
+    let error = copy_s(target, size, 0, source, size - 1);
+    let whole = error != 0 || length(source, size as usize) < size;
+    if whole { error } else { STRUNCATE }
+}
+
 extern "win64" fn strcpy(target: Ptr<u8>, source: Ptr<u8>) -> Ptr<u8> {
     copy_at(target, 0, source, usize::MAX);
     target
@@ -1160,11 +1385,11 @@ extern "win64" fn wcscat_s(target: Ptr<u16>, size: u64, source: Ptr<u16>) -> i32
 }
 
 extern "win64" fn strncpy_s(target: Ptr<u8>, size: u64, source: Ptr<u8>, count: u64) -> i32 {
-    copy_s(target, size, 0, source, if count == u64::MAX { size.saturating_sub(1) } else { count })
+    copy_n_s(target, size, source, count)
 }
 
 extern "win64" fn wcsncpy_s(target: Ptr<u16>, size: u64, source: Ptr<u16>, count: u64) -> i32 {
-    copy_s(target, size, 0, source, if count == u64::MAX { size.saturating_sub(1) } else { count })
+    copy_n_s(target, size, source, count)
 }
 
 fn compare<T: Copy + Default + Ord>(a: Ptr<T>, b: Ptr<T>, most: usize, fold: impl Fn(T) -> T) -> i32 {
@@ -1204,12 +1429,22 @@ extern "win64" fn wcsncmp(a: Ptr<u16>, b: Ptr<u16>, count: u64) -> i32 {
     compare(a, b, count as usize, |unit| unit)
 }
 
+// The C library is in the C locale, which knows no other letters.
+
+fn ascii_upper(unit: u16) -> u16 {
+    u8::try_from(unit).map_or(unit, |byte| u16::from(byte.to_ascii_uppercase()))
+}
+
+fn ascii_lower(unit: u16) -> u16 {
+    u8::try_from(unit).map_or(unit, |byte| u16::from(byte.to_ascii_lowercase()))
+}
+
 extern "win64" fn _wcsicmp(a: Ptr<u16>, b: Ptr<u16>) -> i32 {
-    compare(a, b, usize::MAX, lower)
+    compare(a, b, usize::MAX, ascii_lower)
 }
 
 extern "win64" fn _wcsnicmp(a: Ptr<u16>, b: Ptr<u16>, count: u64) -> i32 {
-    compare(a, b, count as usize, lower)
+    compare(a, b, count as usize, ascii_lower)
 }
 
 fn find_unit<T: Copy + Default + PartialEq>(text: Ptr<T>, wanted: T, last: bool) -> Ptr<T> {
@@ -1262,11 +1497,11 @@ fn map_units<T: Copy + Default + PartialEq>(text: Ptr<T>, by: impl Fn(T) -> T) -
 }
 
 extern "win64" fn _wcsupr(text: Ptr<u16>) -> Ptr<u16> {
-    map_units(text, upper)
+    map_units(text, ascii_upper)
 }
 
 extern "win64" fn _wcslwr(text: Ptr<u16>) -> Ptr<u16> {
-    map_units(text, lower)
+    map_units(text, ascii_lower)
 }
 
 extern "win64" fn _strupr(text: Ptr<u8>) -> Ptr<u8> {
@@ -1286,11 +1521,11 @@ extern "win64" fn tolower(character: i32) -> i32 {
 }
 
 extern "win64" fn towupper(unit: u16) -> u16 {
-    upper(unit)
+    ascii_upper(unit)
 }
 
 extern "win64" fn towlower(unit: u16) -> u16 {
-    lower(unit)
+    ascii_lower(unit)
 }
 
 fn class(character: i32, is: impl Fn(&u8) -> bool) -> i32 {
@@ -1326,7 +1561,7 @@ extern "win64" fn isprint(character: i32) -> i32 {
 }
 
 extern "win64" fn atoi(text: Ptr<u8>) -> i32 {
-    parse(&narrow_text(text), 10).0 as i32
+    parse(&narrow_text(text), 10).signed()
 }
 
 extern "win64" fn atol(text: Ptr<u8>) -> i32 {
@@ -1334,7 +1569,7 @@ extern "win64" fn atol(text: Ptr<u8>) -> i32 {
 }
 
 extern "win64" fn _wtoi(text: Ptr<u16>) -> i32 {
-    parse(&wide_text(text), 10).0 as i32
+    parse(&wide_text(text), 10).signed()
 }
 
 extern "win64" fn _wtol(text: Ptr<u16>) -> i32 {
@@ -1342,27 +1577,27 @@ extern "win64" fn _wtol(text: Ptr<u16>) -> i32 {
 }
 
 extern "win64" fn strtol(text: Ptr<u8>, end: Ptr<Ptr<u8>>, base: i32) -> i32 {
-    let (value, taken) = parse(&narrow_text(text), base as u32);
-    end.write_optional(text.at(taken));
-    value.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+    let number = parse(&narrow_text(text), base as u32);
+    end.write_optional(text.at(number.taken));
+    number.signed()
 }
 
 extern "win64" fn strtoul(text: Ptr<u8>, end: Ptr<Ptr<u8>>, base: i32) -> u32 {
-    let (value, taken) = parse(&narrow_text(text), base as u32);
-    end.write_optional(text.at(taken));
-    value as u32
+    let number = parse(&narrow_text(text), base as u32);
+    end.write_optional(text.at(number.taken));
+    number.unsigned()
 }
 
 extern "win64" fn wcstol(text: Ptr<u16>, end: Ptr<Ptr<u16>>, base: i32) -> i32 {
-    let (value, taken) = parse(&wide_text(text), base as u32);
-    end.write_optional(text.at(taken));
-    value.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+    let number = parse(&wide_text(text), base as u32);
+    end.write_optional(text.at(number.taken));
+    number.signed()
 }
 
 extern "win64" fn wcstoul(text: Ptr<u16>, end: Ptr<Ptr<u16>>, base: i32) -> u32 {
-    let (value, taken) = parse(&wide_text(text), base as u32);
-    end.write_optional(text.at(taken));
-    value as u32
+    let number = parse(&wide_text(text), base as u32);
+    end.write_optional(text.at(number.taken));
+    number.unsigned()
 }
 
 extern "win64" fn wcstombs(target: Ptr<u8>, source: Ptr<u16>, most: u64) -> u64 {

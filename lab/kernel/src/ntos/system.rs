@@ -193,12 +193,25 @@ static PsInitialSystemProcess: Address = Address(0);
 #[repr(transparent)]
 struct Address(u64);
 
+/// A variable that points to an object type. Types are compared, never looked into: the variable's own address stands for the type.
+#[repr(transparent)]
+pub(crate) struct ObjectType(*const ObjectType);
+
+// SAFETY: an address that nobody reads from.
+unsafe impl Sync for ObjectType {}
+
+impl ObjectType {
+    pub fn value(&self) -> u64 {
+        self.0 as u64
+    }
+}
+
 macro_rules! object_types {
     ($($name:ident),*) => { $(
-        // Object types are compared, never looked into: the variable's own address stands for the type.
-        static $name: Address = Address(0);
+        pub(crate) static $name: ObjectType = ObjectType(&raw const $name);
     )* };
 }
+static SeExports: Address = Address(0);
 object_types!(
     IoFileObjectType,
     IoDriverObjectType,
@@ -208,8 +221,7 @@ object_types!(
     PsThreadType,
     PsProcessType,
     SeTokenObjectType,
-    CmKeyObjectType,
-    SeExports
+    CmKeyObjectType
 );
 
 extern "win64" fn KeGetCurrentProcessorNumberEx(number: Ptr<[u8; 4]>) -> u32 {
@@ -767,22 +779,38 @@ extern "win64" fn RtlCreateSecurityDescriptor(descriptor: Ptr<[u8; 40]>, revisio
     NtStatus::SUCCESS
 }
 
-extern "win64" fn RtlSetDaclSecurityDescriptor(
-    descriptor: Ptr<u8>,
-    present: u8,
-    dacl: u64,
-    _defaulted: u8,
-) -> NtStatus {
+extern "win64" fn RtlSetDaclSecurityDescriptor(descriptor: Ptr<u8>, present: u8, dacl: u64, defaulted: u8) -> NtStatus {
     const SE_DACL_PRESENT: u16 = 4;
+    const SE_DACL_DEFAULTED: u16 = 8;
     let control = descriptor.at(2).cast::<u16>();
-    let bits = control.read_unaligned() & !SE_DACL_PRESENT | if present != 0 { SE_DACL_PRESENT } else { 0 };
-    control.copy_from(&[bits]);
+    let bits = control.read_unaligned();
+    if present == 0 {
+        control.copy_from(&[bits & !SE_DACL_PRESENT]);
+        return NtStatus::SUCCESS;
+    }
+    let bits = bits & !SE_DACL_DEFAULTED | SE_DACL_PRESENT;
+    control.copy_from(&[if defaulted != 0 { bits | SE_DACL_DEFAULTED } else { bits }]);
     descriptor.at(32).cast::<u64>().copy_from(&[dacl]);
     NtStatus::SUCCESS
 }
 
-extern "win64" fn RtlLengthSecurityDescriptor(_descriptor: u64) -> u32 {
-    40
+/// The parts of an absolute descriptor, in bytes: owner, group, system and discretionary list.
+fn parts(descriptor: Ptr<u8>) -> [Vec<u8>; 4] {
+    const SE_DACL_PRESENT: u16 = 4;
+    const SE_SACL_PRESENT: u16 = 16;
+    let control = descriptor.at(2).cast::<u16>().read_unaligned();
+    let pointer = |at: usize| Ptr::<u8>::from_address(descriptor.at(at).cast::<u64>().read_unaligned());
+    let sid = |at: usize| pointer(at).non_null().map_or_else(Vec::new, |sid| sid.to_vec(sid_length(sid)));
+    let list = |at: usize, present: u16| {
+        let list = pointer(at).non_null().filter(|_| control & present != 0);
+        list.map_or_else(Vec::new, |acl| acl.to_vec(usize::from(acl.at(2).cast::<u16>().read_unaligned())))
+    };
+    [sid(8), sid(16), list(24, SE_SACL_PRESENT), list(32, SE_DACL_PRESENT)]
+}
+
+extern "win64" fn RtlLengthSecurityDescriptor(descriptor: Ptr<u8>) -> u32 {
+    const ABSOLUTE: usize = 40;
+    (ABSOLUTE + parts(descriptor).iter().map(|part| part.len().next_multiple_of(4)).sum::<usize>()) as u32
 }
 
 fn sid_length(sid: Ptr<u8>) -> usize {
@@ -1138,7 +1166,7 @@ extern "win64" fn SeLocateProcessImageName(_process: u64, out: Ptr<u64>) -> NtSt
 }
 
 extern "win64" fn PsGetVersion(major: Ptr<u32>, minor: Ptr<u32>, build: Ptr<u32>, pack: Ptr<UnicodeString>) -> u8 {
-    let [ours_major, ours_minor, ours_build] = crate::ntos::rtl::VERSION;
+    let [ours_major, ours_minor, ours_build] = crate::ntos::version::VERSION;
     major.write_optional(ours_major);
     minor.write_optional(ours_minor);
     build.write_optional(ours_build);
@@ -1296,7 +1324,10 @@ extern "win64" fn RtlSubAuthoritySid(sid: Ptr<u8>, index: u32) -> Ptr<u32> {
 
 /// `ACL`: revision, a zero byte, size, count, a zero word.
 extern "win64" fn RtlCreateAcl(acl: Ptr<u8>, length: u32, revision: u32) -> NtStatus {
-    if !(8..=0xFFFC).contains(&length) || !(2..=4).contains(&revision) {
+    if length < 8 {
+        return NtStatus::BUFFER_TOO_SMALL;
+    }
+    if length > 0xFFFC || !(2..=4).contains(&revision) {
         return NtStatus::INVALID_PARAMETER;
     }
     let size = (length as u16).to_le_bytes();
@@ -1322,9 +1353,30 @@ extern "win64" fn RtlAddAccessAllowedAce(acl: Ptr<u8>, _revision: u32, mask: u32
     NtStatus::SUCCESS
 }
 
-extern "win64" fn RtlAbsoluteToSelfRelativeSD(_absolute: u64, _relative: u64, length: Ptr<u32>) -> NtStatus {
-    length.write_optional(0);
-    NtStatus::NOT_IMPLEMENTED
+/// A descriptor whose parts follow it, and which has their offsets.
+extern "win64" fn RtlAbsoluteToSelfRelativeSD(absolute: Ptr<u8>, relative: Ptr<u8>, length: Ptr<u32>) -> NtStatus {
+    const HEADER: usize = 20;
+    const SE_SELF_RELATIVE: u16 = 0x8000;
+    let control = absolute.at(2).cast::<u16>().read_unaligned();
+    if control & SE_SELF_RELATIVE != 0 {
+        return NtStatus::BAD_DESCRIPTOR_FORMAT;
+    }
+    let mut whole = absolute.to_vec(2);
+    whole.extend((control | SE_SELF_RELATIVE).to_le_bytes());
+    whole.resize(HEADER, 0);
+    for (index, part) in parts(absolute).into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+        let offset = (whole.len() as u32).to_le_bytes();
+        whole[4 + 4 * index..8 + 4 * index].copy_from_slice(&offset);
+        whole.extend(&part);
+        whole.resize(whole.len().next_multiple_of(4), 0);
+    }
+    let room = length.read();
+    length.write(whole.len() as u32);
+    if (room as usize) < whole.len() {
+        return NtStatus::BUFFER_TOO_SMALL;
+    }
+    relative.copy_from(&whole);
+    NtStatus::SUCCESS
 }
 
 extern "win64" fn RtlGetOwnerSecurityDescriptor(_descriptor: u64, owner: Ptr<u64>, defaulted: Ptr<u8>) -> NtStatus {

@@ -619,7 +619,15 @@ extern "win64" fn RtlTimeToTimeFields(time: Ptr<i64>, fields: Ptr<[i16; 8]>) {
 
 extern "win64" fn RtlTimeFieldsToTime(fields: Ptr<[i16; 8]>, time: Ptr<i64>) -> u8 {
     let [year, month, day, hour, minute, second, milliseconds, _] = fields.read().map(i64::from);
-    if !(1601..=30827).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_of_month = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    let is_date = (1601..=30827).contains(&year) && (1..=12).contains(&month) && (1..=days_of_month).contains(&day);
+    let is_time = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..60).contains(&second);
+    if !is_date || !is_time || !(0..1000).contains(&milliseconds) {
         return 0;
     }
     let y = if month <= 2 { year - 1 } else { year };
