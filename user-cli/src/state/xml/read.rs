@@ -134,6 +134,7 @@ fn provider(walk: &mut Walk<'_>, unknown: &mut Vec<Unknown>) -> Result<Provider>
         key: Uuid::nil(),
         display: DisplayData::default(),
         persistent: false,
+        disabled: false,
         data: Vec::new(),
         service_name: None,
     };
@@ -145,6 +146,7 @@ fn provider(walk: &mut Walk<'_>, unknown: &mut Vec<Unknown>) -> Result<Provider>
             "flags" => {
                 let flags = flags(walk, names::PROVIDER_FLAGS, &mut notes)?;
                 provider.persistent = flags & names::PROVIDER_PERSISTENT != 0;
+                provider.disabled = flags & names::PROVIDER_DISABLED != 0;
             }
             "providerData" => provider.data = blob(walk)?,
             "serviceName" => provider.service_name = Some(walk.text()?.into_owned()).filter(|name| !name.is_empty()),
