@@ -366,9 +366,8 @@ fn type_of(value: &ConditionValue) -> DataType {
 fn provider<W: Write>(xml: &mut Xml<'_, W>, provider: &Provider) -> io::Result<()> {
     xml.provider_key(Some(provider.key))?;
     xml.display_data(&provider.display)?;
-    let persistent = if provider.persistent { names::PROVIDER_PERSISTENT } else { 0 };
-    let disabled = if provider.disabled { names::PROVIDER_DISABLED } else { 0 };
-    xml.flags(persistent | disabled, names::PROVIDER_FLAGS)?;
+    let flags = [(provider.persistent, names::PROVIDER_PERSISTENT), (provider.disabled, names::PROVIDER_DISABLED)];
+    xml.flags(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum(), names::PROVIDER_FLAGS)?;
     xml.blob("providerData", &provider.data)?;
     xml.text("serviceName", provider.service_name.as_deref().unwrap_or(""))
 }
