@@ -46,7 +46,7 @@ pub fn test(root: &Path) -> Result<()> {
         pages.push(page);
     }
     say("the pages, light and dark, wide and narrow");
-    check(root, &environment, &folder, &pages)?;
+    check(root, &environment, &folder, "all", &pages)?;
 
     say("a page with mistakes, which must be found");
     let text = fs::read_to_string(&pages[0])?;
@@ -59,16 +59,16 @@ pub fn test(root: &Path) -> Result<()> {
         ensure!(text.contains(from), "the page has no {from}: the mistake cannot be made");
         let page = folder.join(format!("mistake-{mistake}.html"));
         fs::write(&page, text.replace(from, to))?;
-        ensure!(check(root, &environment, &folder, &[page]).is_err(), "the {mistake} was not found");
+        ensure!(check(root, &environment, &folder, "one", &[page]).is_err(), "the {mistake} was not found");
     }
     say(&format!("the pages have passed; screenshots are in {}", folder.display()));
     Ok(())
 }
 
-fn check(root: &Path, environment: &Path, folder: &Path, pages: &[PathBuf]) -> Result<()> {
+fn check(root: &Path, environment: &Path, folder: &Path, sights: &str, pages: &[PathBuf]) -> Result<()> {
     let browser = xwdk::program(root, BROWSER)?;
     let mut check = Command::new(environment.join("bin/python"));
-    check.arg(root.join("xtask/src/page/check.py")).arg(browser.get_program()).arg(folder).args(pages);
+    check.arg(root.join("xtask/src/page/check.py")).arg(browser.get_program()).arg(folder).arg(sights).args(pages);
     for (name, value) in browser.get_envs() {
         check.env(name, value.unwrap_or_default());
     }

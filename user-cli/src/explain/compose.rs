@@ -146,7 +146,7 @@ impl Composer<'_> {
         let verdict = noted.trace.verdict;
         if decision == Decision::Depends {
             let callouts = self.deciding_callouts(noted);
-            return format!("it depends on {}", callouts.join(" and "));
+            return format!("it depends on {}", callouts.join(", and on "));
         }
         let Some(filter) = verdict.filter_id else {
             return match noted.trace.sublayers.len() {
