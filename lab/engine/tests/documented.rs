@@ -215,3 +215,43 @@ fn callouts_count_when_they_are_added_and_registered() {
     assert_eq!(classify(&engine, false), Decision::Block);
     assert_eq!(engine.callout_delete(session, key(1)), Err(FwpError::InUse));
 }
+
+/// Every field of every layer can be asked for, and only what was asked for matches: interfaces, profiles, applications, users, packages.
+#[test]
+fn every_field_of_every_layer_can_be_a_condition() {
+    use layers::DataType::*;
+    let (ours, theirs) = (sid(1), sid(2));
+    let (our_token, their_token) = ([&*ours], [&*theirs]);
+    let descriptor = C::SecurityDescriptor(security_descriptor(&[(0, sid(1))]));
+    let mut fields = 0;
+    for layer in layers::all() {
+        let (mut engine, session) = engine();
+        for (index, field) in layer.fields.iter().enumerate() {
+            let (asked, same, other) = match field.data_type {
+                Uint8 => (C::Uint8(1), Value::Uint8(1), Value::Uint8(2)),
+                Uint16 => (C::Uint16(1), Value::Uint16(1), Value::Uint16(2)),
+                Uint32 => (C::Uint32(1), Value::Uint32(1), Value::Uint32(2)),
+                Uint64 => (C::Uint64(1), Value::Uint64(1), Value::Uint64(2)),
+                ByteArray16 => (C::ByteArray16([1; 16]), Value::ByteArray16(&[1; 16]), Value::ByteArray16(&[2; 16])),
+                ByteArray6 => (C::ByteArray6([1; 6]), Value::ByteArray6(&[1; 6]), Value::ByteArray6(&[2; 6])),
+                ByteBlob => (C::ByteBlob(vec![1]), Value::ByteBlob(&[1]), Value::ByteBlob(&[1, 0])),
+                Sid => (C::Sid(sid(1)), Value::Sid(&ours), Value::Sid(&theirs)),
+                TokenInformation | TokenAccessInformation => {
+                    (descriptor.clone(), Value::Token(&our_token), Value::Token(&their_token))
+                }
+                other => panic!("{}: {} holds {other:?}", layer.name, field.name),
+            };
+            let conditions = vec![equal(field.key, asked)];
+            let filter = Filter { layer: layer.key, conditions, ..filter(Action::Block) };
+            let id = engine.filter_add(session, filter, &mut ()).unwrap();
+            for (value, blocked) in [(same, true), (other, false), (Value::Empty, false)] {
+                let values = values(layer.id, &[(index, value)]);
+                let verdict = engine.snapshot().classify(layer.id, &values, &mut Script::default());
+                assert_eq!(verdict.action == Decision::Block, blocked, "{}: {} is {value:?}", layer.name, field.name);
+            }
+            engine.filter_delete(session, id, &mut ()).unwrap();
+            fields += 1;
+        }
+    }
+    assert!(fields > 1000, "{fields} fields");
+}
