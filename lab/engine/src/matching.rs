@@ -50,7 +50,20 @@ struct Step {
     or: bool,
     negated: bool,
     test: Test,
+    /// On the first of many alternatives.
+    many: Option<Box<Many>>,
 }
+
+/// Many alternatives that are all intervals of numbers, together.
+#[derive(Debug, Clone)]
+struct Many {
+    count: usize,
+    /// In order, and apart from each other.
+    intervals: Box<[(u128, u128)]>,
+}
+
+/// From so many alternatives on they are searched, not tested one after the other.
+const MANY: usize = 8;
 
 #[derive(Debug, Clone)]
 enum Test {
@@ -93,27 +106,36 @@ impl Matcher {
                 steps[earlier].or = true;
             }
             let (negated, test) = compile(&layer.fields[index], condition)?;
-            steps.push(Step { field, or: false, negated, test });
+            steps.push(Step { field, or: false, negated, test, many: None });
             runtime.push(RuntimeCondition { field, match_type: condition.match_type, value: condition.value.clone() });
+        }
+        for alternatives in steps.chunk_by_mut(|one, next| one.field == next.field) {
+            alternatives[0].many = Many::new(alternatives).map(Box::new);
         }
         Ok((Self(steps.into()), runtime.into()))
     }
 
     #[inline]
     pub(crate) fn matches(&self, values: &[Value<'_>]) -> bool {
-        let mut steps = self.0.iter();
-        while let Some(mut step) = steps.next() {
-            while !step.matches(values) {
-                if !step.or {
+        let mut steps = &*self.0;
+        while let Some((step, mut rest)) = steps.split_first() {
+            if let Some(many) = &step.many {
+                if !step.value(values).is_some_and(|value| many.admit(value)) {
                     return false;
                 }
-                let Some(alternative) = steps.next() else { return false };
-                step = alternative;
+                steps = &steps[many.count..];
+                continue;
+            }
+            let mut step = step;
+            while !step.matches(values) {
+                let Some((alternative, others)) = rest.split_first().filter(|_| step.or) else { return false };
+                (step, rest) = (alternative, others);
             }
             while step.or {
-                let Some(alternative) = steps.next() else { break };
-                step = alternative;
+                let Some((alternative, others)) = rest.split_first() else { break };
+                (step, rest) = (alternative, others);
             }
+            steps = rest;
         }
         true
     }
@@ -136,6 +158,38 @@ impl Matcher {
             ConditionTrace { field: step.field, alternative: mem::replace(&mut alternative, step.or), result }
         };
         self.0.iter().map(examine).collect()
+    }
+}
+
+impl Many {
+    fn new(alternatives: &[Step]) -> Option<Self> {
+        if alternatives.len() < MANY {
+            return None;
+        }
+        let mut intervals = Vec::with_capacity(alternatives.len());
+        for step in alternatives {
+            match &step.test {
+                _ if step.negated => return None,
+                Test::Between(low, high) => intervals.push((u128::from(*low), u128::from(*high))),
+                Test::Between16(bounds) => intervals.push(**bounds),
+                Test::Never => {}
+                _ => return None,
+            }
+        }
+        intervals.sort_unstable();
+        // What begins within an interval makes it longer.
+        intervals.dedup_by(|next, interval| {
+            let overlaps = next.0 <= interval.1;
+            interval.1 = if overlaps { interval.1.max(next.1) } else { interval.1 };
+            overlaps
+        });
+        Some(Self { count: alternatives.len(), intervals: intervals.into() })
+    }
+
+    fn admit(&self, value: &Value<'_>) -> bool {
+        let Some(number) = value.number() else { return false };
+        let after = self.intervals.partition_point(|(low, _)| *low <= number);
+        self.intervals[..after].last().is_some_and(|(_, high)| number <= *high)
     }
 }
 
@@ -213,10 +267,16 @@ impl Value<'_> {
     #[inline]
     pub(crate) fn key(&self) -> Option<u128> {
         match self {
-            Value::ByteArray16(bytes) => Some(u128::from_be_bytes(**bytes)),
             Value::ByteBlob(bytes) | Value::Sid(bytes) => Some(hash(bytes)),
-            Value::Empty | Value::Token(_) => None,
-            number => integer(number).map(u128::from),
+            other => other.number(),
+        }
+    }
+
+    #[inline]
+    fn number(&self) -> Option<u128> {
+        match self {
+            Value::ByteArray16(bytes) => Some(u128::from_be_bytes(**bytes)),
+            other => integer(other).map(u128::from),
         }
     }
 }

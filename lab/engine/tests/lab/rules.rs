@@ -140,7 +140,10 @@ fn rule(kind: Kind, count: usize, networks: &[(u32, u32)], random: &mut Random) 
         }
         Kind::Applications => Rule {
             app: app(count, random),
-            remote: (0..random.below(4)).map(|_| one(random)).collect(),
+            // A few have long lists.
+            remote: (0..if random.percent(5) { random.below(40) } else { random.below(4) })
+                .map(|_| one(random))
+                .collect(),
             remote_port: (0..random.below(5)).map(|_| port(random) % 1000).map(|port| (port, port)).collect(),
             protocol: if random.percent(80) { tcp_or_udp(random) } else { None },
             not_loopback: random.percent(20),
