@@ -239,7 +239,7 @@ fn endure(arguments: &Arguments, subject: &Subject, interrupted: &Arc<AtomicBool
     line.end();
     // An image that cannot even be loaded says nothing about the driver.
     if let Some(failure) = refused {
-        return Err(failure);
+        return Err(Failure { message: format!("{}: {}", subject.image, failure.message), ..failure });
     }
     let done = rounds.unloads.len() as u32;
     let never = |(what, tally): &(&'static str, rounds::Tally)| (tally.times == 0).then_some(*what);
