@@ -7,8 +7,8 @@ use postern_engine::objects::Session;
 use uuid::Uuid;
 
 use crate::commands::{
-    ask, changes, clean, completions, connect, diff, driver, endure, events, explain, export, filter, flows, import, lab,
-    plan, replay, state, watch,
+    ask, changes, clean, completions, connect, diff, driver, endure, events, explain, export, filter, flows, import,
+    lab, plan, replay, state, watch,
 };
 use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
