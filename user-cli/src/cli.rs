@@ -7,8 +7,8 @@ use postern_engine::objects::Session;
 use uuid::Uuid;
 
 use crate::commands::{
-    ask, changes, clean, completions, connect, driver, endure, events, explain, export, filter, flows, import, lab,
-    plan, replay, state, watch,
+    ask, changes, clean, completions, connect, diff, driver, endure, events, explain, export, filter, flows, import,
+    lab, plan, replay, state, watch,
 };
 use crate::engine::FilterEngine;
 use crate::failure::{Exit, Result};
@@ -62,10 +62,12 @@ enum Command {
     /// Tells why a connection or packet is permitted or blocked
     #[command(subcommand)]
     Explain(explain::Command),
-    /// Shows the state of the filter engine
+    /// Shows the state of the filter engine, or loads a machine's into a lab
     State(state::Arguments),
     /// Shows what any program adds to the filter engine, and deletes from it
     Changes(changes::Arguments),
+    /// Compares two states: files of netsh, or what there is now
+    Diff(diff::Arguments),
     /// Lists the flows that the driver counts
     Flows(flows::Arguments),
     /// Shows what the driver's callouts decide, and flows as they come and go
@@ -89,7 +91,7 @@ Exit codes:
   4  connect and accept: blocked
   5  a driver left something behind, was called late, or broke a contract
   6  not ended yet: an unload waits for handles, a connection for an answer
-  7  plan: applying the policy would change something";
+  7  plan: applying the policy would change something; diff: the states are different";
 
 /// What every command gets.
 pub struct Context {
@@ -147,6 +149,7 @@ fn run(cli: Cli, output: Output) -> Result<Exit> {
         Command::Explain(command) => explain::run(&context, command),
         Command::State(arguments) => state::run(&context, arguments),
         Command::Changes(arguments) => changes::run(&context, arguments),
+        Command::Diff(arguments) => diff::run(&context, arguments),
         Command::Flows(arguments) => flows::run(&context, arguments),
         Command::Watch(arguments) => watch::run(&context, arguments),
         Command::Events(arguments) => events::run(&context, arguments),

@@ -25,7 +25,7 @@ pub enum Exit {
     LeftBehind = 5,
     /// Not ended yet: an unload waits for handles, a connection for an answer.
     Waiting = 6,
-    /// `plan`: applying the policy would change something.
+    /// `plan`: applying the policy would change something. `diff`: the states are different.
     Differs = 7,
 }
 

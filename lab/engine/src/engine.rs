@@ -53,7 +53,7 @@ pub struct Engine {
     pub(crate) next_context: u64,
     pub(crate) next_callout: u32,
     pub(crate) next_filter: u64,
-    next_key: u64,
+    pub(crate) next_key: u64,
 }
 
 /// A callout registered with `FwpsCalloutRegister`.
@@ -61,6 +61,8 @@ pub struct Engine {
 pub(crate) struct Registration {
     pub(crate) key: Uuid,
     pub(crate) flags: u32,
+    /// On the machine that the engine was restored from; whoever registers it here takes its place.
+    pub(crate) elsewhere: bool,
 }
 
 impl Default for Engine {
@@ -228,11 +230,13 @@ impl Engine {
     /// `FwpsCalloutRegister`: from now on filters that name the callout call it.
     pub fn callout_register(&mut self, key: Uuid, flags: u32) -> Result<u32, FwpError> {
         let id = match self.callout_ids.get(&key) {
-            Some(id) if self.registrations.contains_key(id) => return Err(FwpError::AlreadyExists),
+            Some(id) if self.registrations.get(id).is_some_and(|registration| !registration.elsewhere) => {
+                return Err(FwpError::AlreadyExists);
+            }
             _ if guids::callout::NAMES.name(&key).is_some() => return Err(FwpError::AlreadyExists),
             _ => self.callout_id(key),
         };
-        self.registrations.insert(id, Registration { key, flags });
+        self.registrations.insert(id, Registration { key, flags, elsewhere: false });
         Ok(id)
     }
 
@@ -315,8 +319,12 @@ impl<'a> View<'a> {
 impl Engine {
     /// A key made here: distinct, and the same in every run.
     pub(crate) fn new_key(&mut self) -> Uuid {
-        let key = u128::from_be_bytes(*b"Postern\0lab\0\0\0\0\0") | u128::from(self.next_key);
         self.next_key += 1;
+        Self::made_key(self.next_key - 1)
+    }
+
+    pub(crate) fn made_key(number: u64) -> Uuid {
+        let key = u128::from_be_bytes(*b"Postern\0lab\0\0\0\0\0") | u128::from(number);
         uuid::Builder::from_custom_bytes(key.to_be_bytes()).into_uuid()
     }
 

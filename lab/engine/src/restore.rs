@@ -22,6 +22,7 @@ use crate::weight::{self, Layout};
 
 /// What an engine held.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Objects {
     /// The fields of the layers there, on which automatic weights depend. Layers that are missing have those of this engine.
     pub layers: Vec<LayerFields>,
@@ -34,6 +35,7 @@ pub struct Objects {
 
 /// Which fields a layer has in some version of Windows.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LayerFields {
     pub layer: Uuid,
     pub fields: Vec<(Uuid, DataType)>,
@@ -48,7 +50,11 @@ pub struct Restored {
 
 /// Something about a restored engine that may be otherwise on the machine that it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "kind", rename_all = "kebab-case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(tag = "kind", rename_all = "kebab-case")
+)]
 pub enum Doubt {
     /// A filter names a sublayer that is not among the objects. It was added with the weight that sublayers have by default.
     UnknownSublayer { key: Uuid, weight: u16 },
@@ -93,17 +99,20 @@ impl Engine {
         }
         for provider in objects.providers {
             let lifetime = lifetime(guids::provider::NAMES.name(&provider.key).is_some(), provider.persistent, None);
+            engine.key_is_taken(provider.key);
             restore(&mut engine.providers, "providers", provider.key, provider, lifetime)?;
         }
         for sublayer in objects.sublayers {
             let built_in = guids::sublayer::NAMES.name(&sublayer.key).is_some();
             let lifetime = lifetime(built_in, sublayer.persistent, sublayer.provider);
+            engine.key_is_taken(sublayer.key);
             restore(&mut engine.sublayers, "sublayers", sublayer.key, sublayer, lifetime)?;
         }
         for context in objects.provider_contexts {
             let built_in = guids::provider_context::NAMES.name(&context.key).is_some();
             let lifetime = lifetime(built_in, context.persistent, context.provider);
             engine.next_context = engine.next_context.max(context.id.saturating_add(1));
+            engine.key_is_taken(context.key);
             restore(&mut engine.contexts, "provider contexts", context.key, Arc::new(context), lifetime)?;
         }
         let mut ids = BTreeSet::new();
@@ -121,12 +130,33 @@ impl Engine {
         Ok(Restored { engine, doubts })
     }
 
+    /// Puts a restored engine in the place of this one, whose sessions end. Their handles are not given again.
+    pub fn replace(&mut self, restored: Engine) {
+        let next_session = self.next_session;
+        *self = restored;
+        self.next_session = next_session;
+    }
+
+    /// Callouts that are registered on the machine which the engine comes from, and not here.
+    pub fn registered_elsewhere(&self) -> impl Iterator<Item = u32> {
+        self.registrations.iter().filter(|(_, registration)| registration.elsewhere).map(|(id, _)| *id)
+    }
+
+    /// Keys that are made here must not be those that another engine of this kind has made.
+    fn key_is_taken(&mut self, key: Uuid) {
+        let number = u64::from(key.as_u128() as u32);
+        if key == Self::made_key(number) {
+            self.next_key = self.next_key.max(number + 1);
+        }
+    }
+
     fn restore_callout(&mut self, callout: Callout) -> Result<(), RestoreError> {
         let (key, id) = (callout.key, callout.id);
         let lifetime = lifetime(id < FIRST_CALLOUT_ID, callout.persistent, callout.provider);
         if callout.registered {
-            self.registrations.insert(id, Registration { key, flags: callout.registration_flags });
+            self.registrations.insert(id, Registration { key, flags: callout.registration_flags, elsewhere: true });
         }
+        self.key_is_taken(key);
         self.callout_ids.insert(key, id);
         self.next_callout = self.next_callout.max(id.saturating_add(1));
         restore(&mut self.callouts, "callouts", key, callout, lifetime)
@@ -158,6 +188,7 @@ impl Engine {
         let persistent = filter.flags.intersects(FilterFlags::PERSISTENT | FilterFlags::BOOTTIME);
         let lifetime = lifetime(false, persistent, filter.provider);
         self.next_filter = self.next_filter.max(id.saturating_add(1));
+        self.key_is_taken(key);
         self.filter_ids.insert(key, id);
         self.filters.insert(id, Stored { object: FilterEntry { filter, runtime }, lifetime });
         Ok(())

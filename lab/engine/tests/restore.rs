@@ -140,6 +140,34 @@ fn ids_and_weights_are_those_of_the_machine() {
 }
 
 #[test]
+fn a_callout_of_the_machine_can_be_registered_here() {
+    let callout = Callout { id: 300, registered: true, registration_flags: 0x14, ..callout(1) };
+    let mut engine = restored(Objects { callouts: vec![callout], ..Objects::default() });
+    assert_eq!(engine.registered_elsewhere().collect::<Vec<_>>(), [300]);
+    assert_eq!(engine.callout_register(key(1), 2), Ok(300));
+    assert_eq!(engine.registered_elsewhere().count(), 0);
+    assert_eq!(engine.view(None).registrations().collect::<Vec<_>>(), [(300, key(1), 2)]);
+    assert_eq!(engine.callout_register(key(1), 2), Err(FwpError::AlreadyExists));
+}
+
+#[test]
+fn a_restored_engine_takes_the_place_of_another() {
+    let (mut engine, session) = engine();
+    let id = engine.filter_add(session, filter(Action::Block), &mut ()).unwrap();
+    let made = engine.view(None).filter(id).unwrap().key;
+    let again = restored(objects(&engine));
+    engine.replace(again);
+    assert_eq!(engine.sessions().count(), 0);
+    assert_eq!(engine.session_close(session, &mut ()), Err(FwpError::NotFound));
+    // Neither handles nor keys are given twice.
+    let other = engine.session_open(static_session()).unwrap();
+    assert_ne!(other, session);
+    let new = engine.filter_add(other, filter(Action::Block), &mut ()).unwrap();
+    assert_ne!(engine.view(None).filter(new).unwrap().key, made);
+    assert_eq!(engine.view(None).filters().count(), 2);
+}
+
+#[test]
 fn filters_decide_as_they_did() {
     let block = Filter {
         conditions: vec![equal(PORT, Uint16(443))],

@@ -4,6 +4,7 @@ pub mod ask;
 pub mod changes;
 pub mod clean;
 pub mod completions;
+pub mod diff;
 pub mod driver;
 pub mod events;
 pub mod explain;

@@ -14,6 +14,7 @@ use super::own::{Lifetime, Owner};
 use super::protocol::Protocol;
 use super::sid;
 use crate::output::hex;
+use crate::sddl;
 
 /// A filter as `--json` shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -225,7 +226,9 @@ pub fn value(field: &str, of: &ConditionValue) -> String {
         ConditionValue::ByteArray16(bytes) => Ipv6Addr::from(*bytes).to_string(),
         ConditionValue::ByteBlob(blob) => app_id::text(blob).unwrap_or_else(|| hex(blob)),
         ConditionValue::Sid(bytes) => sid::text(bytes).unwrap_or_else(|| hex(bytes)),
-        ConditionValue::SecurityDescriptor(bytes) => sid::described(bytes).unwrap_or_else(|| hex(bytes)),
+        ConditionValue::SecurityDescriptor(bytes) => {
+            sid::described(bytes).or_else(|| sddl::text(bytes).ok()).unwrap_or_else(|| hex(bytes))
+        }
         ConditionValue::UnicodeString(text) => text.clone(),
         ConditionValue::ByteArray6(bytes) => bytes.map(|byte| format!("{byte:02x}")).join("-"),
         ConditionValue::V4AddrMask { addr, mask } => {

@@ -1,5 +1,6 @@
 //! The lab's kernel and filter engine, as the server offers them to clients.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::ops::ControlFlow;
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use postern_engine::objects::{Filter, Session};
-use postern_engine::{Call, Decision, SessionId, layers};
+use postern_engine::{Call, Decision, Engine, FwpError, Objects, Restored, SessionId, layers};
 use postern_lab::{
     Config, DriverInfo, EngineError, File, ImageError, Lab, LoadError, Outcome, Traffic, UnloadError, UnloadReport,
 };
@@ -27,6 +28,7 @@ use crate::replay::{
     Attempt, Connection, Counts, Direction, FilterName, Flow, Judge, Judgement, LayerCount, Locality, Oriented,
     Progress, Replay, Stage, Summary, Verdict, run,
 };
+use crate::state::{Loaded, ObjectCounts};
 
 /// How a lab is started.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -137,6 +139,32 @@ impl Host {
 
     pub fn set_bfe_running(&self, running: bool) {
         self.lab.set_bfe_running(running);
+    }
+
+    /// Puts a machine's objects in the place of those of the filter engine.
+    pub fn load_state(&self, objects: Objects, replace: bool) -> Result<Loaded, Refusal> {
+        let drivers: Vec<String> = self.lab.drivers().into_iter().map(|driver| driver.service).collect();
+        if !drivers.is_empty() {
+            let failure = Failure::new(format!("the objects of {} would be lost", drivers.join(", ")));
+            return Err(failure
+                .help("unload it first, with `postern driver unload`, and load it again after this")
+                .into());
+        }
+        let Restored { engine, doubts } = Engine::restore(objects).map_err(Failure::new)?;
+        let elsewhere = engine.registered_elsewhere().count();
+        let held = Cell::new(ObjectCounts::default());
+        let may = |engine: &Engine| {
+            held.set(ObjectCounts::of_others(engine));
+            replace || held.get() == ObjectCounts::default()
+        };
+        match self.lab.engine().replace(engine, may) {
+            Ok(()) => Ok(Loaded { replaced: held.get(), elsewhere, doubts }),
+            Err(EngineError::Fwp(FwpError::InUse)) => {
+                let failure = Failure::new(format!("the lab holds {}, which would be lost", held.get()));
+                Err(failure.help("add --replace, or start another lab: `postern lab start --lab NAME`").into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub fn load(&self, service: &str, image: &[u8]) -> Result<Driver> {

@@ -5,7 +5,7 @@
 //! connection; when it breaks, a request that waits for a driver is cancelled.
 
 use postern_engine::objects::Session;
-use postern_engine::{Call, FwpError};
+use postern_engine::{Call, FwpError, Objects};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::output::hex;
 use crate::replay::{Attempt, Replay};
 
 /// Version of this protocol. Lab and client must have the same: both come from one executable.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The first line that a lab sends.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +34,12 @@ pub enum Request {
     Engine {
         session: u64,
         call: Call,
+    },
+    /// Puts a machine's objects in the place of the lab's. Answer: [`Loaded`](crate::state::Loaded).
+    StateLoad {
+        objects: Objects,
+        /// Even if objects or sessions of the lab are lost.
+        replace: bool,
     },
     /// Answer: [`Driver`](crate::driver::Driver).
     DriverLoad {

@@ -16,6 +16,7 @@ pub mod signals;
 pub mod status;
 mod store;
 
+use postern_engine::Objects;
 use postern_engine::objects::Session;
 
 pub use address::Address;
@@ -24,6 +25,7 @@ use crate::cli::Context;
 use crate::engine::FilterEngine;
 use crate::failure::Result;
 use crate::filter::explain::explain;
+use crate::state::Loaded;
 
 /// Which lab to work on.
 #[derive(Debug, clap::Args)]
@@ -54,6 +56,12 @@ Examples:
 pub fn open_engine(address: &Address, session: Session) -> Result<Box<dyn FilterEngine>> {
     let engine = engine::LabEngine::connect(client::Client::connect(address)?, session);
     Ok(Box::new(engine.map_err(explain)?))
+}
+
+/// Puts a machine's objects into the lab.
+pub fn load_state(address: &Address, objects: Objects, replace: bool) -> Result<Loaded> {
+    let client = client::Client::connect(address)?;
+    Ok(client.call(&message::Request::StateLoad { objects, replace })?)
 }
 
 impl Context {

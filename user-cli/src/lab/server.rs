@@ -199,6 +199,7 @@ impl<'a> Client<'a> {
                 }
                 result
             }
+            Request::StateLoad { objects, replace } => value(self.host.load_state(objects, replace)?),
             Request::DriverLoad { service, image: Hex(image) } => {
                 let result = self.host.load(&service, &image);
                 match &result {

@@ -13,11 +13,13 @@ pub mod signals;
 mod system;
 pub mod without_lab;
 
+use postern_engine::Objects;
 use postern_engine::objects::Session;
 
 use crate::engine::FilterEngine;
 use crate::failure::Result;
 use crate::filter::explain::explain;
+use crate::state::Loaded;
 
 /// Where commands work: this machine.
 pub struct Address;
@@ -52,6 +54,11 @@ Commands that need a lab say so: labs run on Linux.";
 /// Opens a session with the filter engine.
 pub fn open_engine(_: &Address, session: Session) -> Result<Box<dyn FilterEngine>> {
     Ok(Box::new(engine::WindowsEngine::open(&session).map_err(explain)?))
+}
+
+/// Another machine's objects are for a lab.
+pub fn load_state(_: &Address, _: Objects, _: bool) -> Result<Loaded> {
+    Err(without_lab::needs_lab())
 }
 
 /// UTF-16 with a terminator.

@@ -20,7 +20,7 @@ pub fn run(_: &Context, _: Arguments) -> Result<Exit> {
     Err(needs_lab())
 }
 
-fn needs_lab() -> Failure {
+pub fn needs_lab() -> Failure {
     Failure::usage("this command needs a lab, and labs run on Linux")
         .help("here the traffic is real: `postern watch` shows what the driver decides about it")
 }

@@ -46,6 +46,7 @@ pub enum FieldType {
 
 /// `FWP_DATA_TYPE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u32)]
 pub enum DataType {
     Empty = 0,

@@ -132,7 +132,9 @@ struct Host<'a, 'b> {
 impl Callouts for Host<'_, '_> {
     fn classify(&mut self, callout_id: u32, filter: &RuntimeFilter, out: &mut ClassifyOut) -> CalloutCall {
         let this = &mut *self.classify;
-        let Some(callout) = this.callouts.get(callout_id) else { return CalloutCall::NotRegistered };
+        let Some(callout) = this.callouts.get(callout_id) else {
+            return this.kernel.fwp.without_driver(callout_id);
+        };
         let Some(_call) = callout.enter(this.processor) else { return CalloutCall::NotRegistered };
         let Some(raw_filter) = this.view.filter(filter) else { return CalloutCall::NotOnThisFlow };
         // The callout has been told that the filter is gone, and has freed what belonged to it.

@@ -146,6 +146,18 @@ impl<'a> EngineClient<'a> {
         Ok(Answer::Done)
     }
 
+    /// Puts a restored engine in the place of this one, with everything that it holds. [`FwpError::InUse`] unless `may` allows it.
+    pub fn replace(self, restored: Engine, may: impl Fn(&Engine) -> bool) -> Result<(), EngineError> {
+        let mut restored = Some(restored);
+        self.change(None, |engine, _| match restored.take_if(|_| may(engine)) {
+            Some(restored) => {
+                self.lab.kernel.fwp.replace(engine, restored);
+                Ok(())
+            }
+            None => Err(FwpError::InUse),
+        })
+    }
+
     pub fn session_open(self, session: Session) -> Result<SessionId, EngineError> {
         self.change(None, |engine, _| engine.session_open(session.clone()))
     }

@@ -10,13 +10,14 @@
 #![allow(non_snake_case, reason = "functions and fields have the names of fwpsk.h and fwpmk.h")]
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, TryLockError};
 
 use arc_swap::ArcSwap;
 use core::sync::atomic::{AtomicU64, Ordering};
 use fwps::sys::NTSTATUS;
 use postern_engine::FwpError;
-use postern_engine::{Engine, SessionId, layers};
+use postern_engine::{CalloutCall, Engine, SessionId, layers};
 use uuid::Uuid;
 
 use crate::condition::{Condition, Until};
@@ -92,6 +93,8 @@ pub(crate) struct State {
     transaction_ended: Condition,
     pub view: ArcSwap<View>,
     pub callouts: callouts::Callouts,
+    /// Ids of callouts that a driver of the machine has registered which the engine was restored from. Here nothing runs for them.
+    elsewhere: ArcSwap<BTreeSet<u32>>,
     pub flows: flows::Flows,
     pub given: give::Given,
     pub bfe: bfe::Bfe,
@@ -155,6 +158,7 @@ impl State {
             holder: AtomicU64::new(0),
             transaction_ended: Condition::default(),
             callouts: callouts::Callouts::default(),
+            elsewhere: ArcSwap::default(),
             flows: flows::Flows::default(),
             given: give::Given::default(),
             bfe: bfe::Bfe::new(config.bfe_running),
@@ -244,6 +248,29 @@ impl State {
     /// Whether this thread is in a notifyFn, which the engine calls while it is locked.
     pub fn is_held_by_this_thread(&self) -> bool {
         self.holder.load(Ordering::Relaxed) == this_thread()
+    }
+
+    /// What a filter does whose callout no driver has registered here: one of another machine decides nothing.
+    #[cold]
+    pub fn without_driver(&self, callout_id: u32) -> CalloutCall {
+        match self.elsewhere.load().contains(&callout_id) {
+            true => CalloutCall::Called,
+            false => CalloutCall::NotRegistered,
+        }
+    }
+
+    /// A driver has registered the callout: from now on it is one like any other.
+    pub fn is_here(&self, callout_id: u32) {
+        if self.elsewhere.load().contains(&callout_id) {
+            self.elsewhere.rcu(|ids| ids.iter().copied().filter(|id| *id != callout_id).collect::<BTreeSet<_>>());
+        }
+    }
+
+    /// Puts a restored engine in the place of this one.
+    pub fn replace(&self, engine: &mut Engine, restored: Engine) {
+        self.elsewhere.store(Arc::new(restored.registered_elsewhere().collect()));
+        engine.replace(restored);
+        self.view.store(Arc::new(self.view.load().without_filters()));
     }
 
     fn publish(&self, engine: &Engine) {

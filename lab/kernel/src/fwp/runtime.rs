@@ -67,6 +67,7 @@ fn register(device_object: Ptr<c_void>, callout: Ptr<FWPS_CALLOUT3>, callout_id:
             callout.set_display_name(&object.display.name);
         }
         kernel.fwp.callouts.insert(callout);
+        kernel.fwp.is_here(id);
         Ok(id)
     });
     match registered {

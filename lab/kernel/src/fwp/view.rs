@@ -93,6 +93,11 @@ impl View {
         View { snapshot, filters: Vec::new(), epochs: [0; 4] }
     }
 
+    /// One that keeps nothing for the next, whose filters have nothing to do with those here.
+    pub fn without_filters(&self) -> View {
+        View { snapshot: Arc::clone(&self.snapshot), filters: Vec::new(), epochs: self.epochs.map(|epoch| epoch + 1) }
+    }
+
     /// The view that follows this one.
     pub fn next(&self, snapshot: Arc<Snapshot>) -> View {
         let mut filters: Vec<Option<Arc<CalloutFilter>>> = Vec::new();

@@ -11,10 +11,13 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 pub use document::ReadError;
 pub use write::write;
 
 use super::State;
+use crate::failure::Failure;
 
 /// A file of netsh.
 #[derive(Debug, Clone)]
@@ -25,6 +28,16 @@ pub struct Dump {
 }
 
 impl Dump {
+    /// Reads a file, whole or not at all.
+    pub fn open(path: &Path) -> Result<Dump, Failure> {
+        let bytes =
+            std::fs::read(path).map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+        Dump::read(bytes).map_err(|error| {
+            Failure::new(format!("{}: {error}", path.display()))
+                .help("write it again with `netsh wfp show state` or `netsh wfp show filters`, as an administrator")
+        })
+    }
+
     pub fn read(bytes: Vec<u8>) -> Result<Dump, ReadError> {
         let text = document::decode(bytes)?;
         Ok(Dump { state: read::state(&text)?, text })

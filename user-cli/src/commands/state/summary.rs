@@ -1,80 +1,27 @@
-//! `postern state`.
+//! The objects of a state that are not built in, for people.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
 use comfy_table::Cell;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::cli::Context;
 use crate::commands::filter::filter_table;
-use crate::failure::{Exit, Failure, Result};
 use crate::filter::describe::{self, View};
-use crate::filter::explain::explain;
-use crate::output::{self, Output, lines, table};
-use crate::state::{State, xml};
+use crate::output::{lines, table};
+use crate::state::{State, Unknown};
 
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  postern state
-  postern state --format xml --out wfpstate.xml     # as `netsh wfp show state` writes it
-  postern state --format json")]
-pub struct Arguments {
-    /// table: what there is beside what Windows brings along; json: the same; xml: all of it, as netsh writes it
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<Format>,
-    /// Write to a file
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-    Xml,
-}
-
-pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
-    let engine = context.engine(false)?;
-    let state = State::read(&*engine).map_err(explain)?;
-    let default = if context.output == Output::Json { Format::Json } else { Format::Table };
-    let mut text = Vec::new();
-    match arguments.format.unwrap_or(default) {
-        Format::Table => text.extend(Summary::new(&state).to_text().into_bytes()),
-        Format::Json => text.extend(output::json(&Summary::new(&state))?.into_bytes()),
-        Format::Xml => {
-            xml::write(&state, &mut text).map_err(|error| Failure::new(format!("cannot write the state: {error}")))?;
-        }
-    }
-    match &arguments.out {
-        None => output::write(&String::from_utf8_lossy(&text))?,
-        Some(path) => {
-            let write = || {
-                let mut file = BufWriter::new(File::create(path)?);
-                file.write_all(&text)?;
-                file.flush()
-            };
-            write()
-                .map_err(|error: std::io::Error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
-        }
-    }
-    Ok(Exit::Success)
-}
-
-/// The objects that are not built in, for people.
 #[derive(Serialize)]
-struct Summary {
+pub struct Summary {
     time: Option<String>,
     sessions: Vec<SessionView>,
     providers: Vec<ProviderView>,
     sublayers: Vec<SublayerView>,
     callouts: Vec<CalloutView>,
     filters: Vec<View>,
+    /// What a file says beyond that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown: Vec<Unknown>,
 }
 
 #[derive(Serialize)]
@@ -117,7 +64,7 @@ struct CalloutView {
 }
 
 impl Summary {
-    fn new(state: &State) -> Summary {
+    pub fn new(state: &State) -> Summary {
         let built_in = |names: &postern_engine::guids::Names, key: &Uuid| names.name(key).is_some();
         let mut uses: BTreeMap<Uuid, usize> = BTreeMap::new();
         for callout in state.filters.iter().filter_map(|filter| filter.action.callout()) {
@@ -176,10 +123,11 @@ impl Summary {
                 })
                 .collect(),
             filters: state.filters.iter().map(|filter| View::new(filter, &state.providers)).collect(),
+            unknown: state.unknown.clone(),
         }
     }
 
-    fn to_text(&self) -> String {
+    pub fn to_text(&self) -> String {
         let provider_name = |key: Option<Uuid>| {
             key.and_then(|key| self.providers.iter().find(|provider| provider.key == key))
                 .map_or("", |provider| provider.name.as_str())
