@@ -147,7 +147,7 @@ impl Engine {
             changes.entry(runtime.layer).or_default().added.push(runtime);
         }
         for runtime in &leaves {
-            changes.entry(runtime.layer).or_default().removed.insert(runtime.id);
+            changes.entry(runtime.layer).or_default().removed.push(Arc::clone(runtime));
         }
         self.filters.commit();
         self.before_bfe = false;
