@@ -238,3 +238,28 @@ fn a_filter_with_alternatives_says_so_at_run_time() {
     let fields: Vec<_> = found.conditions.iter().map(|condition| usize::from(condition.field)).collect();
     assert_eq!(fields, [index::IP_REMOTE_PORT, index::IP_REMOTE_PORT]);
 }
+
+#[test]
+fn long_lists_match_as_their_conditions_do() {
+    let range = |low, high| condition(PORT, M::Range, C::Range(Box::new((C::Uint16(low), C::Uint16(high)))));
+    let one = |match_type, port| condition(PORT, match_type, C::Uint16(port));
+    let overlapping = vec![range(10, 15), range(10, 40), range(20, 30), range(35, 50), one(M::Equal, 5)];
+    let mut nothing_less: Vec<_> = (0..8).map(|_| one(M::Less, 0)).collect();
+    nothing_less.push(one(M::Equal, 7));
+    let mut all_but_one = overlapping.clone();
+    all_but_one.extend([one(M::NotEqual, 3), range(60, 70), range(60, 61), range(80, 90)]);
+    let mut lists = vec![(nothing_less, vec![7]), (all_but_one, (0..100).filter(|port| *port != 3).collect())];
+    let mut long = overlapping;
+    long.extend([range(60, 70), range(60, 61), range(80, 90), range(91, 91)]);
+    lists.push((long, (0..100).filter(|port| matches!(port, 5 | 10..=50 | 60..=70 | 80..=91)).collect()));
+    for (list, expected) in lists {
+        let ask = |port| {
+            let known = [(index::IP_REMOTE_PORT, V::Uint16(port)), (index::IP_PROTOCOL, V::Uint8(6))];
+            let mut conditions = list.clone();
+            conditions.push(equal(PROTOCOL, C::Uint8(6)));
+            matches(conditions, &known)
+        };
+        assert_eq!((0..100).filter(|port| ask(*port)).collect::<Vec<_>>(), expected, "{list:?}");
+        assert!(!matches(list, &[]), "an unknown port");
+    }
+}
