@@ -24,6 +24,7 @@ fn engine() -> (Engine, SessionId) {
             key,
             display: display(name),
             persistent: true,
+            disabled: false,
             data: vec![1, 2],
             service_name: Some("svc".into()),
         };
