@@ -105,8 +105,7 @@ impl Object for Provider {
     fn fields(&self) -> Fields {
         let Provider { key: _, display, persistent, disabled, data, service_name } = self;
         let fields = Builder::new(display).flag("persistent", *persistent).flag("disabled", *disabled);
-        let fields = fields.with("data", hex(data));
-        fields.with("service", service_name.as_deref().unwrap_or_default()).0
+        fields.with("data", hex(data)).with("service", service_name.as_deref().unwrap_or_default()).0
     }
 }
 
