@@ -38,6 +38,7 @@ fn main() {
     if let Some(cli) = std::env::var_os("POSTERN_CLI") {
         replay(Path::new(&cli));
         explain(Path::new(&cli));
+        policies(Path::new(&cli));
     }
     row("image size", &format!("{} bytes", POSTERN_SYS.len()), "goal: below 98304");
 }
@@ -279,15 +280,26 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// `postern replay`, as a user runs it: from the file to the verdicts.
-fn replay(cli: &Path) {
-    let lab = std::env::temp_dir().join(format!("postern-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&lab).expect("a folder for the lab");
-    let postern = |arguments: &[&str]| {
-        let output = Command::new(cli)
+/// Runs commands of the CLI in a lab of their own, as a user does.
+struct Cli<'a> {
+    path: &'a Path,
+    folder: std::path::PathBuf,
+}
+
+impl Cli<'_> {
+    fn start(path: &Path) -> Cli<'_> {
+        let folder = std::env::temp_dir().join(format!("postern-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder for the lab");
+        let cli = Cli { path, folder };
+        cli.run(&["lab", "start"]);
+        cli
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(self.path)
             .args(arguments)
             .arg("--json")
-            .env("POSTERN_LAB", lab.join("lab.sock"))
+            .env("POSTERN_LAB", self.folder.join("lab.sock"))
             .output()
             .expect("the CLI runs");
         assert!(
@@ -297,12 +309,21 @@ fn replay(cli: &Path) {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).expect("text")
-    };
-    postern(&["lab", "start"]);
-    postern(&["driver", "load"]);
+    }
+
+    fn stop(self) {
+        self.run(&["lab", "stop"]);
+        std::fs::remove_dir_all(&self.folder).expect("the lab's folder goes");
+    }
+}
+
+/// `postern replay`, as a user runs it: from the file to the verdicts.
+fn replay(cli: &Path) {
+    let cli = Cli::start(cli);
+    cli.run(&["driver", "load"]);
     for threads in ["1", "2"] {
         let summary =
-            postern(&["replay", "tests/data/pcap/afs-udp-frag.pcap", "--repeat", "3000", "--threads", threads]);
+            cli.run(&["replay", "tests/data/pcap/afs-udp-frag.pcap", "--repeat", "3000", "--threads", threads]);
         let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
         let rate = summary["packets_per_second"].as_f64().expect("a rate");
         row(
@@ -311,9 +332,40 @@ fn replay(cli: &Path) {
             "goal: more than 1 million packets a second",
         );
     }
-    postern(&["driver", "unload"]);
-    postern(&["lab", "stop"]);
-    std::fs::remove_dir_all(&lab).expect("the lab's folder goes");
+    cli.run(&["driver", "unload"]);
+    cli.stop();
+}
+
+/// `postern apply` and `plan`, as a user runs them: from the file to the answer.
+fn policies(cli: &Path) {
+    for rules in [10_000u32, 100_000] {
+        let cli = Cli::start(cli);
+        let file = cli.folder.join("policy.toml");
+        let mut text = String::from("[policy]\nname = \"bench\"\n");
+        for number in 0..rules {
+            let address = Ipv4Addr::from(0x0a00_0000 + number);
+            let port = 1 + number % 60_000;
+            text += &format!(
+                "[[rule]]\nname = \"rule {number}\"\nlayer = \"connect\"\naction = \"block\"\nprotocol = \"tcp\"\n\
+                 remote = \"{address}\"\nremote-port = {port}\n"
+            );
+        }
+        std::fs::write(&file, text).expect("the policy is written");
+        let file = file.to_str().expect("text");
+        for (what, arguments) in
+            [("apply", &["apply", "--yes", file][..]), ("plan again, nothing to do", &["plan", file])]
+        {
+            let begun = Instant::now();
+            cli.run(arguments);
+            let each = begun.elapsed().as_secs_f64() * 1e6 / f64::from(rules);
+            row(
+                &format!("{what}, {rules} rules"),
+                &format!("{:.0} ms", milliseconds(begun.elapsed())),
+                &format!("{each:.1} us a rule"),
+            );
+        }
+        cli.stop();
+    }
 }
 
 /// One question to a machine with 100,000 filters: the file is read, an engine is made of it, and the answer is printed.
