@@ -103,7 +103,7 @@ impl Object for Provider {
     }
 
     fn fields(&self) -> Fields {
-        let Provider { key: _, display, persistent, data, service_name } = self;
+        let Provider { key: _, display, persistent, data, service_name, disabled: _ } = self;
         let fields = Builder::new(display).flag("persistent", *persistent).with("data", hex(data));
         fields.with("service", service_name.as_deref().unwrap_or_default()).0
     }
