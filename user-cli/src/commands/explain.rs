@@ -244,7 +244,8 @@ fn no_such_packet(path: &Path, number: u64, last: u64) -> Failure {
     Failure::new(format!("there is no packet {number} in {}: it has {last}", path.display()))
 }
 
-fn read_dump(path: &Path) -> Result<State> {
+/// A file of netsh.
+pub fn read_dump(path: &Path) -> Result<State> {
     let bytes =
         std::fs::read(path).map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
     Ok(Dump::read(bytes).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?.state)

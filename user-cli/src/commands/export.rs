@@ -20,6 +20,7 @@ use crate::policy::plan::Live;
 #[command(after_help = "Examples:
   postern export --provider 'Postern CLI' --out policy.toml   # what `postern filter add` has added, as a policy
   postern export                                              # every filter there is
+  postern export --state wfpstate.xml --provider FWPM_PROVIDER_MPSSVC_WF
 
 Applying the policy changes nothing. What a policy cannot say is listed on standard error, and stays when the policy is applied.")]
 pub struct Arguments {
@@ -29,6 +30,9 @@ pub struct Arguments {
     /// The policy's name [default: the provider's]
     #[arg(long)]
     name: Option<String>,
+    /// Read a file of `netsh wfp show state` or `show filters` instead of the filter engine
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// Write to a file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -42,8 +46,13 @@ struct View {
 }
 
 pub fn run(context: &Context, arguments: Arguments) -> Result<Exit> {
-    let engine = context.engine(false)?;
-    let live = transaction(&*engine, Access::ReadOnly, || Live::read(&*engine)).map_err(explain)?;
+    let live = match &arguments.state {
+        Some(path) => super::explain::read_dump(path)?.into(),
+        None => {
+            let engine = context.engine(false)?;
+            transaction(&*engine, Access::ReadOnly, || Live::read(&*engine)).map_err(explain)?
+        }
+    };
     let provider = arguments.provider.as_deref().map(|text| find_provider(&live.providers, text)).transpose()?;
     let name = arguments.name.as_deref().or(provider.map(|provider| &*provider.display.name)).unwrap_or("exported");
     let export = export(&live, provider, name)?;

@@ -1,65 +1,38 @@
-//! Security identifiers, and the descriptors that conditions on users hold.
+//! Security identifiers, and the descriptors that conditions on users hold, as people write them.
 
-/// A SID's bytes, of `S-1-5-...` ([MS-DTYP] 2.4.2).
+use crate::sddl;
+
+/// A SID's bytes, of `S-1-5-...`.
 pub fn parse(text: &str) -> Result<Vec<u8>, String> {
-    let wrong = || format!("'{text}' is no SID: write S-1-5-32-544, for example; `whoami /user` tells one's own");
-    let mut parts = text.split('-');
-    if !parts.next().is_some_and(|s| s.eq_ignore_ascii_case("s")) {
-        return Err(wrong());
-    }
-    let revision: u8 = parts.next().and_then(|part| part.parse().ok()).ok_or_else(wrong)?;
-    let authority =
-        parts.next().and_then(|part| part.parse::<u64>().ok()).filter(|n| *n < 1 << 48).ok_or_else(wrong)?;
-    let parts: Vec<u32> = parts.map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
-    let count = u8::try_from(parts.len()).ok().filter(|count| (1..=15).contains(count) && revision == 1);
-    let mut sid = vec![revision, count.ok_or_else(wrong)?];
-    sid.extend(&authority.to_be_bytes()[2..]);
-    sid.extend(parts.into_iter().flat_map(u32::to_le_bytes));
-    Ok(sid)
+    sddl::parse_sid(text)
+        .ok_or_else(|| format!("'{text}' is no SID: write S-1-5-32-544, for example; `whoami /user` tells one's own"))
 }
 
 /// The text of a SID, if it is one.
 pub fn text(sid: &[u8]) -> Option<String> {
-    let [1, count, authority @ ..] = sid else { return None };
-    let (authority, parts) = authority.split_at_checked(6)?;
-    let (parts, rest) = parts.as_chunks::<4>();
-    if parts.len() != usize::from(*count) || !rest.is_empty() {
-        return None;
-    }
-    let authority = authority.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
-    let mut text = format!("S-1-{authority}");
-    for part in parts {
-        text += &format!("-{}", u32::from_le_bytes(*part));
-    }
-    Some(text)
+    sddl::sid_text(sid)
 }
 
-/// A self-relative security descriptor that grants `FWP_ACTRL_MATCH_FILTER` to one SID, and nothing else: `D:(A;;CC;;;SID)`
-/// ([MS-DTYP] 2.4.6, 2.4.5, 2.4.4.2).
-pub fn descriptor(sid: &[u8]) -> Vec<u8> {
-    const SELF_RELATIVE_WITH_DACL: u16 = 0x8004;
-    const HEADER: u32 = 20;
-    const MATCH_FILTER: u32 = 1;
-    let entry_size = 8 + sid.len() as u16;
-    let mut bytes = vec![1, 0];
-    bytes.extend(SELF_RELATIVE_WITH_DACL.to_le_bytes());
-    for offset in [0, 0, 0, HEADER] {
-        bytes.extend(offset.to_le_bytes());
-    }
-    bytes.extend([2, 0]);
-    bytes.extend((8 + entry_size).to_le_bytes());
-    bytes.extend([1, 0, 0, 0]);
-    bytes.extend([0, 0]);
-    bytes.extend(entry_size.to_le_bytes());
-    bytes.extend(MATCH_FILTER.to_le_bytes());
-    bytes.extend(sid);
-    bytes
+const ONE: (&str, &str) = ("D:(A;;CC;;;", ")");
+
+/// The security descriptor of a text: for a SID one that grants `FWP_ACTRL_MATCH_FILTER` to it and to nobody else.
+pub fn descriptor(text: &str) -> Result<Vec<u8>, String> {
+    let parsed = match text.contains(':') {
+        true => sddl::parse(text),
+        false => parse(text)
+            .and_then(|sid| self::text(&sid).ok_or_else(|| format!("'{text}' is no SID")))
+            .map(|sid| sddl::parse(&format!("{}{sid}{}", ONE.0, ONE.1)))?,
+    };
+    parsed.map_err(|error| format!("'{text}': {error}"))
 }
 
-/// The SID that [`descriptor`] made such a descriptor of.
+/// The text that [`descriptor`] reads these bytes from, if there is one.
 pub fn described(bytes: &[u8]) -> Option<String> {
-    let sid = bytes.get(36..)?;
-    (descriptor(sid) == bytes).then(|| text(sid)).flatten()
+    let text = sddl::text(bytes).ok().filter(|text| descriptor(text).as_deref() == Ok(bytes))?;
+    let one =
+        text.strip_prefix(ONE.0).and_then(|rest| rest.strip_suffix(ONE.1)).filter(|sid| !sid.contains([';', ')']));
+    let sid = one.and_then(|sid| self::text(&sddl::parse_sid(sid)?));
+    Some(sid.unwrap_or(text))
 }
 
 #[cfg(test)]
@@ -67,21 +40,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sid_has_the_bytes_that_windows_gives_it() {
-        // BUILTIN\Administrators, as the page "Well-known SID structures" and every dump have it.
-        let bytes = [1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x20, 2, 0, 0];
-        assert_eq!(parse("S-1-5-32-544").unwrap(), bytes);
-        assert_eq!(text(&bytes).as_deref(), Some("S-1-5-32-544"));
-        for wrong in ["", "S-1", "S-2-5-1", "S-1-5", "S-1-5-x", "Administrators", "S-1-5-4294967296"] {
-            assert!(parse(wrong).unwrap_err().contains("is no SID"), "{wrong}");
-        }
+    fn a_sid_stands_for_the_descriptor_that_matches_it_alone() {
+        let one = descriptor("S-1-5-21-1-2-3-1001").unwrap();
+        assert_eq!(one.len(), 20 + 8 + 8 + 28);
+        assert_eq!(described(&one).as_deref(), Some("S-1-5-21-1-2-3-1001"));
+        assert_eq!(descriptor("D:(A;;CC;;;S-1-5-21-1-2-3-1001)").unwrap(), one);
+        assert_eq!(described(&one[..one.len() - 1]), None);
+        assert_eq!(described(&descriptor("SY").unwrap()).as_deref(), Some("S-1-5-18"));
     }
 
     #[test]
-    fn a_users_descriptor_is_one_that_the_engine_reads() {
-        let one = descriptor(&parse("S-1-5-21-1-2-3-1001").unwrap());
-        assert_eq!(one.len(), 20 + 8 + 8 + 28);
-        assert_eq!(described(&one).as_deref(), Some("S-1-5-21-1-2-3-1001"));
-        assert_eq!(described(&one[..one.len() - 1]), None);
+    fn other_descriptors_are_text_too() {
+        let two = "O:LSD:(A;;CC;;;SY)(A;;CC;;;WD)";
+        assert_eq!(described(&descriptor(two).unwrap()).as_deref(), Some(two));
+        for wrong in ["", "me", "S-1-5-x", "D:(A;;CC"] {
+            assert!(descriptor(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -190,7 +190,7 @@ pub struct Rule {
     /// A program's Windows path, its NT path, or System (ALE_APP_ID).
     #[schemars(with = "Option<OneOrMore<String>>")]
     pub app: Option<Values>,
-    /// A user or group, as a SID (ALE_USER_ID).
+    /// A user or group as a SID, or a security descriptor in SDDL that grants CC to those meant (ALE_USER_ID).
     #[schemars(with = "Option<OneOrMore<String>>")]
     pub user: Option<Values>,
     /// An app container, as a SID (ALE_PACKAGE_ID).

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::compile::{self, Policy, Wanted};
 use crate::engine::{EngineError, FilterEngine};
 use crate::filter::{describe, own};
+use crate::state::State;
 
 /// What there is.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +34,13 @@ impl Live {
             contexts: engine.provider_contexts()?,
             filters: engine.filters()?,
         })
+    }
+}
+
+impl From<State> for Live {
+    fn from(state: State) -> Live {
+        let State { providers, sublayers, callouts, provider_contexts: contexts, filters, .. } = state;
+        Live { providers, sublayers, callouts, contexts, filters }
     }
 }
 

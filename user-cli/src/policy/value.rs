@@ -76,7 +76,7 @@ pub fn one(field: &Field, words: &Numbers, text: &str) -> Result<ConditionValue,
         DataType::Sid => sid::parse(text).map(ConditionValue::Sid),
         DataType::TokenInformation | DataType::TokenAccessInformation => match bytes(text) {
             Some(descriptor) => Ok(ConditionValue::SecurityDescriptor(descriptor)),
-            None => sid::parse(text).map(|sid| ConditionValue::SecurityDescriptor(sid::descriptor(&sid))),
+            None => sid::descriptor(text).map(ConditionValue::SecurityDescriptor),
         },
         DataType::ByteArray6 => {
             let digits = text.replace(['-', ':'], "");

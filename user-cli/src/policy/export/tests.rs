@@ -73,8 +73,8 @@ fn blob() -> impl Strategy<Value = Vec<u8>> {
 
 fn single(data_type: DataType) -> BoxedStrategy<ConditionValue> {
     use ConditionValue::*;
-    let sid = select(vec!["S-1-5-18", "S-1-5-21-1-2-3-1001", "S-1-15-2-1"]);
-    let sid = sid.prop_map(|text| crate::filter::sid::parse(text).unwrap());
+    let text = select(vec!["S-1-5-18", "S-1-5-21-1-2-3-1001", "S-1-15-2-1"]);
+    let sid = text.clone().prop_map(|text| crate::filter::sid::parse(text).unwrap());
     match data_type {
         DataType::Uint8 => any::<u8>().prop_map(Uint8).boxed(),
         DataType::Uint16 => any::<u16>().prop_map(Uint16).boxed(),
@@ -85,10 +85,12 @@ fn single(data_type: DataType) -> BoxedStrategy<ConditionValue> {
         DataType::ByteBlob => blob().prop_map(ByteBlob).boxed(),
         DataType::Sid => sid.prop_map(Sid).boxed(),
         DataType::TokenInformation | DataType::TokenAccessInformation => {
-            let plain = sid.prop_map(|sid| crate::filter::sid::descriptor(&sid));
+            let plain = text.prop_map(|text| crate::filter::sid::descriptor(text).unwrap());
+            let sddl = select(vec!["O:LSD:(A;;CC;;;SY)(A;;CC;;;WD)", "D:(D;;CC;;;BA)", "D:P"]);
+            let sddl = sddl.prop_map(|text| crate::filter::sid::descriptor(text).unwrap());
             // With an owner, as netsh shows those of Windows.
             let owned = Just([&[1, 0, 4, 128][..], &[0; 16]].concat());
-            prop_oneof![plain, owned].prop_map(SecurityDescriptor).boxed()
+            prop_oneof![plain, sddl, owned].prop_map(SecurityDescriptor).boxed()
         }
         _ => Just(Empty).boxed(),
     }
