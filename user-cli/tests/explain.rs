@@ -110,7 +110,7 @@ fn filter(number: usize, shape: &Shape) -> Filter {
 }
 
 fn cases() -> ProptestConfig {
-    ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
