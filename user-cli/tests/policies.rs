@@ -293,16 +293,3 @@ fn the_documented_example_is_a_policy_without_warnings() {
     assert_eq!(policy.plan(&lab), [""; 0]);
     assert_eq!(filters(&lab).len(), 10);
 }
-
-#[test]
-fn the_documented_example_is_a_policy_without_warnings() {
-    let page = include_str!("../../docs/policy.md");
-    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let lab = Lab::started();
-    let policy = Policy::new("");
-    std::fs::write(policy.path(), example).unwrap();
-    let ran = policy.run(&lab, &["apply", "--yes"]);
-    assert_eq!((ran.code, &*ran.err), (0, ""), "{ran:?}");
-    assert_eq!(policy.plan(&lab), [""; 0]);
-    assert_eq!(filters(&lab).len(), 10);
-}
