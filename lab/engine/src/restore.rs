@@ -3,7 +3,7 @@
 //! Nothing is added by way of a session: keys, ids, weights and what is registered are those given, built-in objects too. What the
 //! objects leave open, and what this engine cannot do with them, is told.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -24,7 +24,8 @@ use crate::weight::{self, Layout};
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Objects {
-    /// The fields of the layers there, on which automatic weights depend. Layers that are missing have those of this engine.
+    /// The fields of the layers there, on which automatic weights depend. Layers that are missing have those of this engine; where all are,
+    /// the weights of the filters decide between these and those of older builds.
     pub layers: Vec<LayerFields>,
     pub providers: Vec<Provider>,
     pub provider_contexts: Vec<ProviderContext>,
@@ -91,6 +92,9 @@ impl Engine {
                 engine.layouts.insert(layer.id, Layout::new(layer.name, fields.into_iter()));
             }
         }
+        if engine.layouts.is_empty() {
+            engine.guess_layouts(&objects.filters);
+        }
         if !objects.providers.is_empty() {
             engine.providers = Table::default();
         }
@@ -147,6 +151,24 @@ impl Engine {
         let number = u64::from(key.as_u128() as u32);
         if key == Self::made_key(number) {
             self.next_key = self.next_key.max(number + 1);
+        }
+    }
+
+    /// For filters of a machine that does not tell the fields of its layers: those of the Windows that explains more of their weights.
+    fn guess_layouts(&mut self, filters: &[Filter]) {
+        let explained = |layouts: &BTreeMap<u16, Layout>| {
+            let is = |filter: &&Filter| {
+                let layout = layers::by_key(&filter.layer).and_then(|layer| layouts.get(&layer.id));
+                layout.is_some_and(|layout| {
+                    weight::effective(layout, filter.weight, &filter.conditions) == Ok(filter.effective_weight)
+                })
+            };
+            filters.iter().filter(is).count()
+        };
+        let [today, before] = [Layout::of, Layout::before_24h2]
+            .map(|of| layers::all().iter().map(|layer| (layer.id, of(layer))).collect::<BTreeMap<_, _>>());
+        if explained(&before) > explained(&today) {
+            self.layouts = before;
         }
     }
 

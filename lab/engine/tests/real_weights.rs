@@ -5,7 +5,10 @@ mod dump;
 
 use dump::Dump;
 use postern_engine::layers::Layer;
+use postern_engine::objects::{Action, Filter};
 use postern_engine::weight::{Layout, effective};
+use postern_engine::{Doubt, Engine, Objects};
+use uuid::Uuid;
 
 /// Computes every filter's weight; returns how many there are.
 fn recompute(dump: &Dump, layout: impl Fn(&Layer) -> Layout) -> usize {
@@ -36,4 +39,23 @@ fn of_a_machine_that_lists_its_fields() {
 #[test]
 fn of_a_machine_of_the_lab_s_own_build() {
     assert_eq!(recompute(&Dump::open("le_voile-a.filters.xml.gz"), Layout::of), 286);
+}
+
+#[test]
+fn of_machines_whose_build_must_be_guessed() {
+    for (file, count) in [("keploy.wfpstate.xml.gz", 1254), ("le_voile-a.filters.xml.gz", 286)] {
+        let dump = Dump::open(file);
+        let filters = dump.filters().enumerate().map(|(index, of)| Filter {
+            key: Uuid::from_u128(index as u128 + 1),
+            id: index as u64 + 1,
+            weight: of.weight,
+            conditions: of.conditions,
+            effective_weight: of.effective_weight,
+            ..Filter::new("", of.layer.key, Action::Permit)
+        });
+        let restored = Engine::restore(Objects { filters: filters.collect(), ..Objects::default() }).unwrap();
+        assert_eq!(restored.engine.view(None).filters().count(), count);
+        let wrong: Vec<_> = restored.doubts.iter().filter(|doubt| matches!(doubt, Doubt::Weight { .. })).collect();
+        assert!(wrong.is_empty(), "{file}: {wrong:?}");
+    }
 }

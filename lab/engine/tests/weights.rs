@@ -161,6 +161,33 @@ fn a_longer_prefix_weighs_more_and_everything_weighs_nothing() {
 }
 
 #[test]
+fn a_range_among_alternatives_weighs_as_its_networks() {
+    // Build 26100: everything but the networks 192.168.1.0/24 and 224.0.0.0/4. A single such range weighs by its size.
+    let address = |low: [u8; 4], high: [u8; 4]| {
+        let [low, high] = [low, high].map(|address| Uint32(u32::from_be_bytes(address)));
+        range(IP_REMOTE_ADDRESS, Range(Box::new((low, high))))
+    };
+    let three = vec![
+        address([0, 0, 0, 0], [192, 168, 1, 0]),
+        address([192, 168, 1, 255], [224, 0, 0, 0]),
+        address([239, 255, 255, 255], [255, 255, 255, 255]),
+    ];
+    assert_eq!(effective(layer::ALE_AUTH_RECV_ACCEPT_V4, Weight::Auto, three.clone()), 64 << 53);
+    assert_eq!(effective(CONNECT, Weight::Auto, three[1..2].to_vec()), 6 << 52);
+}
+
+#[test]
+fn embedded_packets_have_groups_of_their_own() {
+    // Build 26100.
+    let conditions = vec![
+        equal(IP_LOCAL_PORT, Uint16(133)),
+        equal(IP_ARRIVAL_INTERFACE, Uint64(1)),
+        equal(ARRIVAL_INTERFACE_PROFILE_ID, Uint32(2)),
+    ];
+    assert_eq!(effective(layer::INBOUND_ICMP_ERROR_V6, Weight::Auto, conditions), 0x4003_8000_0004);
+}
+
+#[test]
 fn alternatives_on_one_field_add_up_to_no_more_than_one_full_condition() {
     assert_eq!(effective(CONNECT, Weight::Auto, vec![tcp(), equal(IP_PROTOCOL, Uint8(17))]), 0x3800000000000);
     assert_eq!(effective(CONNECT, Weight::Auto, vec![v4([10, 0, 0, 0], 8), v4([11, 0, 0, 0], 8)]), 16 << 53);

@@ -7,11 +7,12 @@
 //! - A group whose fields have no order (an interface, an application, a user, flags) has one bit. The others divide what is left
 //!   in proportion to the sum of log2(width in bits) over their fields; the borders between them are rounded to whole bits.
 //! - A field counts `(width - log2 values admitted) / width`: 1 if its condition admits one value, 0 if every one. Alternatives add
-//!   up to no more than 1. A group has `(2^bits - 1)` times the mean of what its fields count, rounded, and at least 1 unless that is 0.
+//!   up to no more than 1; a range of addresses that is one of several alternatives counts as the networks that it is made of do.
+//!   A group has `(2^bits - 1)` times the mean of what its fields count, rounded, and at least 1 unless that is 0.
 //!
-//! So a weight depends on the fields that a version of Windows gives its layers. Sources: 1,369 filters of machines with builds
-//! 22621 and 26100 (`netsh wfp show state`), all of which come out equal (`tests/real_weights.rs`). Of a field that none of them uses
-//! the place is a guess, but for what the sums leave.
+//! So a weight depends on the fields that a version of Windows gives its layers. Sources: the filters of machines with builds 19041 to
+//! 26100 (`netsh wfp show state`), all of which come out equal; two of these machines are in `tests/real_weights.rs`. Of a field that
+//! none of them uses the place is a guess, but for what the sums leave. Newer builds have more fields: their files must say which.
 
 use alloc::vec::Vec;
 use uuid::Uuid;
@@ -44,6 +45,13 @@ impl Layout {
     /// The layout of a layer with the fields that it has today.
     pub fn of(layer: &Layer) -> Self {
         Self::new(layer.name, layer.fields.iter().map(|field| (field.key, field.data_type)))
+    }
+
+    /// The layout of a layer with the fields that it had until build 22631 (Windows 11 23H2).
+    pub(crate) fn before_24h2(layer: &Layer) -> Self {
+        const NEW: [Uuid; 5] = [RESERVED0, RESERVED1, RESERVED2, RESERVED3, ALE_PACKAGE_FAMILY_NAME];
+        let fields = layer.fields.iter().filter(|field| !NEW.contains(&field.key));
+        Self::new(layer.name, fields.map(|field| (field.key, field.data_type)))
     }
 
     /// The layout of a layer with the fields that some version of Windows gives it. `layer` is its name without prefix.
@@ -84,7 +92,7 @@ impl Layout {
         let mut groups = Vec::<(Share, u128)>::new();
         for alternatives in conditions.chunk_by(|one, next| one.field == next.field) {
             let Some((_, share)) = self.0.iter().find(|(key, _)| *key == alternatives[0].field) else { continue };
-            let sum: u128 = alternatives.iter().map(|condition| specificity(share.width, condition)).sum();
+            let sum = sum(share.width, alternatives);
             match groups.iter_mut().find(|(other, _)| other.shift == share.shift) {
                 Some((_, others)) => *others += sum.min(ONE),
                 None => groups.push((*share, sum.min(ONE))),
@@ -136,6 +144,36 @@ impl Share {
 
 /// What a condition counts that admits one value.
 const ONE: u128 = 1 << 48;
+
+/// What the conditions on one field count, times [`ONE`]; more than one is as good as one.
+fn sum(width: u32, alternatives: &[Condition]) -> u128 {
+    let networks = |condition: &Condition| match &condition.value {
+        ConditionValue::Range(ends) if alternatives.len() > 1 && is_address(&condition.field) => {
+            Some(networks(width, number(&ends.0)?, number(&ends.1)?))
+        }
+        _ => None,
+    };
+    alternatives.iter().map(|condition| networks(condition).unwrap_or_else(|| specificity(width, condition))).sum()
+}
+
+fn is_address(field: &Uuid) -> bool {
+    [ADDRESS, EMBEDDED_ADDRESS].iter().any(|group| group.fields().contains(field))
+}
+
+/// What the networks count that a range of addresses is made of.
+fn networks(width: u32, mut low: u128, high: u128) -> u128 {
+    let mut sum = 0;
+    while low <= high {
+        // The largest one that begins here and ends in the range.
+        let free = low.trailing_zeros().min(width).min((high - low).checked_add(1).map_or(width, u128::ilog2));
+        sum += u128::from(width - free) * ONE / u128::from(width);
+        match 1u128.checked_shl(free).and_then(|size| low.checked_add(size)) {
+            Some(next) => low = next,
+            None => break,
+        }
+    }
+    sum
+}
 
 /// `(width - log2 values admitted) / width`, times [`ONE`].
 fn specificity(width: u32, condition: &Condition) -> u128 {
@@ -221,16 +259,14 @@ impl Group {
     }
 }
 
-const ADDRESS: Group = Group::Ordered(&[
-    IP_LOCAL_ADDRESS,
-    IP_REMOTE_ADDRESS,
-    IP_SOURCE_ADDRESS,
-    IP_DESTINATION_ADDRESS,
-    EMBEDDED_REMOTE_ADDRESS,
-]);
+const ADDRESS: Group =
+    Group::Ordered(&[IP_LOCAL_ADDRESS, IP_REMOTE_ADDRESS, IP_SOURCE_ADDRESS, IP_DESTINATION_ADDRESS]);
+const EMBEDDED_ADDRESS: Group = Group::Ordered(&[EMBEDDED_REMOTE_ADDRESS]);
 const INTERFACE: Group = Group::Plain(&[IP_LOCAL_INTERFACE, IP_ARRIVAL_INTERFACE, IP_NEXTHOP_INTERFACE]);
-const LOCAL_ADDRESS_TYPE: Group = Group::Plain(&[IP_LOCAL_ADDRESS_TYPE]);
+const LOCAL_ADDRESS_TYPE: Group = Group::Plain(&[IP_LOCAL_ADDRESS_TYPE, EMBEDDED_LOCAL_ADDRESS_TYPE]);
 const PROTOCOL: Group = Group::Ordered(&[IP_PROTOCOL, EMBEDDED_PROTOCOL]);
+const EMBEDDED_LOCAL: Group = Group::Ordered(&[EMBEDDED_LOCAL_PORT]);
+const EMBEDDED_REMOTE: Group = Group::Ordered(&[EMBEDDED_REMOTE_PORT]);
 const LOCAL_PORT: Group = Group::Ordered(&[IP_LOCAL_PORT, ORIGINAL_ICMP_TYPE]);
 const REMOTE_PORT: Group = Group::Ordered(&[IP_REMOTE_PORT]);
 const APPLICATION: Group = Group::Plain(&[ALE_APP_ID, ALE_PACKAGE_ID, ALE_PACKAGE_FAMILY_NAME]);
@@ -358,8 +394,11 @@ const OTHER: &[Group] = &[
     INTERFACE,
     LOCAL_ADDRESS_TYPE,
     PROTOCOL,
+    EMBEDDED_LOCAL,
+    EMBEDDED_REMOTE,
     LOCAL_PORT,
     REMOTE_PORT,
+    EMBEDDED_ADDRESS,
     APPLICATION,
     USER,
     REMOTE_USER,
