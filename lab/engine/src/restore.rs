@@ -165,11 +165,10 @@ impl Engine {
             };
             filters.iter().filter(is).count()
         };
-        let [today, before] = [Layout::of, Layout::before_24h2]
+        let layouts = [Layout::after_24h2, Layout::before_24h2, Layout::of]
             .map(|of| layers::all().iter().map(|layer| (layer.id, of(layer))).collect::<BTreeMap<_, _>>());
-        if explained(&before) > explained(&today) {
-            self.layouts = before;
-        }
+        // The last one of the best.
+        self.layouts = layouts.into_iter().max_by_key(explained).unwrap_or_default();
     }
 
     fn restore_callout(&mut self, callout: Callout) -> Result<(), RestoreError> {

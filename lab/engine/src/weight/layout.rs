@@ -12,7 +12,7 @@
 //!
 //! So a weight depends on the fields that a version of Windows gives its layers. Sources: the filters of machines with builds 19041 to
 //! 26100 (`netsh wfp show state`), all of which come out equal; two of these machines are in `tests/real_weights.rs`. Of a field that
-//! none of them uses the place is a guess, but for what the sums leave. Newer builds have more fields: their files must say which.
+//! none of them uses the place is a guess, but for what the sums leave.
 
 use alloc::vec::Vec;
 use uuid::Uuid;
@@ -52,6 +52,18 @@ impl Layout {
         const NEW: [Uuid; 5] = [RESERVED0, RESERVED1, RESERVED2, RESERVED3, ALE_PACKAGE_FAMILY_NAME];
         let fields = layer.fields.iter().filter(|field| !NEW.contains(&field.key));
         Self::new(layer.name, fields.map(|field| (field.key, field.data_type)))
+    }
+
+    /// The layout of a layer on a build after 26100. Its weights show that it has fields which no header names yet; at layers other than
+    /// these two they were not seen.
+    pub(crate) fn after_24h2(layer: &Layer) -> Self {
+        let unnamed = match layer.name.trim_end_matches("_V4").trim_end_matches("_V6") {
+            "ALE_AUTH_CONNECT" => &UNNAMED[..],
+            "ALE_RESOURCE_ASSIGNMENT" => &UNNAMED[1..2],
+            _ => &[],
+        };
+        let fields = layer.fields.iter().map(|field| (field.key, field.data_type));
+        Self::new(layer.name, fields.chain(unnamed.iter().map(|key| (*key, DataType::ByteBlob))))
     }
 
     /// The layout of a layer with the fields that some version of Windows gives it. `layer` is its name without prefix.
@@ -294,7 +306,14 @@ const ORIGINAL_APPLICATION: Group = Group::Plain(&[ALE_ORIGINAL_APP_ID]);
 const PEER: Group = Group::Plain(&[PEER_NAME]);
 const SECURITY_REALM: Group = Group::Plain(&[IPSEC_SECURITY_REALM_ID]);
 
+/// Of fields whose keys are not known; these are placeholders.
+const UNNAMED: [Uuid; 3] = [Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3)];
+const UNNAMED_FIRST: Group = Group::Plain(&[UNNAMED[0]]);
+const UNNAMED_SECOND: Group = Group::Plain(&[UNNAMED[1]]);
+const UNNAMED_THIRD: Group = Group::Plain(&[UNNAMED[2]]);
+
 const AUTH_CONNECT: &[Group] = &[
+    UNNAMED_FIRST,
     PEER,
     ADDRESS,
     INTERFACE,
@@ -318,6 +337,8 @@ const AUTH_CONNECT: &[Group] = &[
     REAUTHORIZATION,
     QUARANTINE,
     RESERVED,
+    UNNAMED_SECOND,
+    UNNAMED_THIRD,
 ];
 const AUTH_RECV_ACCEPT: &[Group] = &[
     ADDRESS,
@@ -388,6 +409,7 @@ const ENDPOINT: &[Group] = &[
     INTERFACE_PROFILE,
     SOCKET_PROPERTY,
     RESERVED,
+    UNNAMED_SECOND,
 ];
 const OTHER: &[Group] = &[
     ADDRESS,
