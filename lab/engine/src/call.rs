@@ -54,7 +54,6 @@ pub enum Call {
     ChangesUnsubscribe(u64),
     /// What has come for a subscription.
     ChangesFetch(u64),
-    Subscriptions,
 }
 
 impl Call {
@@ -96,7 +95,6 @@ impl Call {
             },
             Call::ChangesFetch(_) => "FWPM_FILTER_CHANGE_CALLBACK0",
             Call::ChangesUnsubscribe(_) => "FwpmFilterUnsubscribeChanges0",
-            Call::Subscriptions => "FwpmFilterSubscriptionsGet0",
         }
     }
 }
@@ -124,5 +122,4 @@ pub enum Answer {
     NetEventPortion(NetEvents),
     /// Of `ChangesFetch`.
     Changes(Changes),
-    Subscriptions(Vec<Subscription>),
 }

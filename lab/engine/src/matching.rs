@@ -341,7 +341,7 @@ fn compile(field: &Field, condition: &Condition) -> Result<(bool, Test), FwpErro
         },
         ConditionValue::Range(ends) => {
             let (low, high) = &**ends;
-            if data_type(low) != field.data_type || data_type(high) != field.data_type {
+            if low.data_type() != field.data_type || high.data_type() != field.data_type {
                 return Err(FwpError::TypeMismatch);
             }
             if match_type != MatchType::Range {
@@ -376,7 +376,7 @@ fn compile(field: &Field, condition: &Condition) -> Result<(bool, Test), FwpErro
             Test::Token(AccessList::parse(descriptor).ok_or(FwpError::InvalidParameter)?)
         }
         value => {
-            if data_type(value) != field.data_type {
+            if value.data_type() != field.data_type {
                 return Err(FwpError::TypeMismatch);
             }
             single(match_type, value)?
@@ -483,24 +483,5 @@ fn number(value: &ConditionValue) -> u64 {
         ConditionValue::Uint32(value) => u64::from(*value),
         ConditionValue::Uint64(value) => *value,
         _ => 0,
-    }
-}
-
-fn data_type(value: &ConditionValue) -> DataType {
-    match value {
-        ConditionValue::Empty => DataType::Empty,
-        ConditionValue::Uint8(_) => DataType::Uint8,
-        ConditionValue::Uint16(_) => DataType::Uint16,
-        ConditionValue::Uint32(_) => DataType::Uint32,
-        ConditionValue::Uint64(_) => DataType::Uint64,
-        ConditionValue::ByteArray16(_) => DataType::ByteArray16,
-        ConditionValue::ByteBlob(_) => DataType::ByteBlob,
-        ConditionValue::Sid(_) => DataType::Sid,
-        ConditionValue::SecurityDescriptor(_) => DataType::SecurityDescriptor,
-        ConditionValue::UnicodeString(_) => DataType::UnicodeString,
-        ConditionValue::ByteArray6(_) => DataType::ByteArray6,
-        ConditionValue::V4AddrMask { .. } => DataType::V4AddrMask,
-        ConditionValue::V6AddrMask { .. } => DataType::V6AddrMask,
-        ConditionValue::Range(_) => DataType::Range,
     }
 }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use uuid::Uuid;
 
 use crate::error::FwpError;
+use crate::layers::DataType;
 use crate::runtime::action;
 
 /// The name and description that people see (`FWPM_DISPLAY_DATA0`).
@@ -352,6 +353,24 @@ pub enum MatchType {
     NotPrefix = 12,
 }
 
+impl MatchType {
+    pub const ALL: [Self; 13] = [
+        Self::Equal,
+        Self::Greater,
+        Self::Less,
+        Self::GreaterOrEqual,
+        Self::LessOrEqual,
+        Self::Range,
+        Self::FlagsAllSet,
+        Self::FlagsAnySet,
+        Self::FlagsNoneSet,
+        Self::EqualCaseInsensitive,
+        Self::NotEqual,
+        Self::Prefix,
+        Self::NotPrefix,
+    ];
+}
+
 /// `FWP_CONDITION_VALUE0`. IPv4 addresses and ports are in host order, IPv6 and MAC addresses in network order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -370,6 +389,27 @@ pub enum ConditionValue {
     V4AddrMask { addr: u32, mask: u32 },
     V6AddrMask { addr: [u8; 16], prefix: u8 },
     Range(Box<(ConditionValue, ConditionValue)>),
+}
+
+impl ConditionValue {
+    pub fn data_type(&self) -> DataType {
+        match self {
+            ConditionValue::Empty => DataType::Empty,
+            ConditionValue::Uint8(_) => DataType::Uint8,
+            ConditionValue::Uint16(_) => DataType::Uint16,
+            ConditionValue::Uint32(_) => DataType::Uint32,
+            ConditionValue::Uint64(_) => DataType::Uint64,
+            ConditionValue::ByteArray16(_) => DataType::ByteArray16,
+            ConditionValue::ByteBlob(_) => DataType::ByteBlob,
+            ConditionValue::Sid(_) => DataType::Sid,
+            ConditionValue::SecurityDescriptor(_) => DataType::SecurityDescriptor,
+            ConditionValue::UnicodeString(_) => DataType::UnicodeString,
+            ConditionValue::ByteArray6(_) => DataType::ByteArray6,
+            ConditionValue::V4AddrMask { .. } => DataType::V4AddrMask,
+            ConditionValue::V6AddrMask { .. } => DataType::V6AddrMask,
+            ConditionValue::Range(_) => DataType::Range,
+        }
+    }
 }
 
 /// What a client says of itself in `FwpmEngineOpen0` (`FWPM_SESSION0`).

@@ -165,10 +165,17 @@ impl Engine {
             };
             filters.iter().filter(is).count()
         };
-        let layouts = [Layout::after_24h2, Layout::before_24h2, Layout::of]
-            .map(|of| layers::all().iter().map(|layer| (layer.id, of(layer))).collect::<BTreeMap<_, _>>());
-        // The last one of the best.
-        self.layouts = layouts.into_iter().max_by_key(explained).unwrap_or_default();
+        let mut most = None;
+        for of in [Layout::of, Layout::before_24h2, Layout::after_24h2] {
+            let layouts = layers::all().iter().map(|layer| (layer.id, of(layer))).collect();
+            let count = explained(&layouts);
+            if most.is_none_or(|most| most < count) {
+                (most, self.layouts) = (Some(count), layouts);
+            }
+            if count == filters.len() {
+                return;
+            }
+        }
     }
 
     fn restore_callout(&mut self, callout: Callout) -> Result<(), RestoreError> {

@@ -282,22 +282,7 @@ unsafe fn condition(condition: &FWPM_FILTER_CONDITION0) -> Result<Condition, Unk
 }
 
 fn match_type(number: FWP_MATCH_TYPE) -> Result<MatchType, Unknown> {
-    const ALL: [MatchType; 13] = [
-        MatchType::Equal,
-        MatchType::Greater,
-        MatchType::Less,
-        MatchType::GreaterOrEqual,
-        MatchType::LessOrEqual,
-        MatchType::Range,
-        MatchType::FlagsAllSet,
-        MatchType::FlagsAnySet,
-        MatchType::FlagsNoneSet,
-        MatchType::EqualCaseInsensitive,
-        MatchType::NotEqual,
-        MatchType::Prefix,
-        MatchType::NotPrefix,
-    ];
-    let found = ALL.into_iter().find(|known| *known as FWP_MATCH_TYPE == number);
+    let found = MatchType::ALL.into_iter().find(|known| *known as FWP_MATCH_TYPE == number);
     found.ok_or_else(|| Unknown(format!("a condition of match type {number}")))
 }
 

@@ -84,11 +84,10 @@ impl Layout {
             })
             .collect();
         let mut borders = Borders::new(&parts);
-        let mut shift = parts.iter().map(|part| borders.bits(*part)).sum::<u32>();
-        let mut borders = Borders::new(&parts);
+        let bits: Vec<u32> = parts.iter().map(|part| borders.bits(*part)).collect();
+        let mut shift = bits.iter().sum::<u32>();
         let mut shares = Vec::with_capacity(fields.len());
-        for (group, part) in groups.iter().zip(parts) {
-            let bits = borders.bits(part);
+        for (group, bits) in groups.iter().zip(bits) {
             shift -= bits;
             let share = |width| Share { shift, bits, fields: group.len() as u32, width };
             shares.extend(group.iter().map(|(_, key, width)| (*key, share(*width))));

@@ -139,9 +139,6 @@ impl<'a> EngineClient<'a> {
             Call::ChangesFetch(handle) => {
                 return Ok(Answer::Changes(self.change(None, |engine, _| engine.changes_fetch(session, handle))?));
             }
-            Call::Subscriptions => {
-                return self.read(|engine| Answer::Subscriptions(engine.subscriptions().cloned().collect()));
-            }
         }
         Ok(Answer::Done)
     }

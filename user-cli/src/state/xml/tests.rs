@@ -330,21 +330,7 @@ fn value() -> impl Strategy<Value = ConditionValue> {
 
 fn conditions() -> impl Strategy<Value = Vec<Condition>> {
     let field = prop::sample::select(guids::condition::NAMES.iter().map(|(_, key)| key).collect::<Vec<_>>());
-    let match_type = prop::sample::select(vec![
-        MatchType::Equal,
-        MatchType::Greater,
-        MatchType::Less,
-        MatchType::GreaterOrEqual,
-        MatchType::LessOrEqual,
-        MatchType::Range,
-        MatchType::FlagsAllSet,
-        MatchType::FlagsAnySet,
-        MatchType::FlagsNoneSet,
-        MatchType::EqualCaseInsensitive,
-        MatchType::NotEqual,
-        MatchType::Prefix,
-        MatchType::NotPrefix,
-    ]);
+    let match_type = prop::sample::select(MatchType::ALL.to_vec());
     let field = prop_oneof![3 => field, 1 => any::<u128>().prop_map(keyed)];
     let condition =
         (field, match_type, value()).prop_map(|(field, match_type, value)| Condition { field, match_type, value });

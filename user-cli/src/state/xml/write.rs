@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use postern_engine::guids;
-use postern_engine::layers::{self, DataType, FieldType, Layer, LayerFlags};
+use postern_engine::layers::{self, FieldType, Layer, LayerFlags};
 use postern_engine::objects::{
     Action, Callout, Condition, ConditionValue, ContextContent, DisplayData, Filter, Provider, ProviderContext,
     Session, Sublayer, Weight,
@@ -309,7 +309,7 @@ fn condition<W: Write>(xml: &mut Xml<'_, W>, condition: &Condition, layer: &Laye
 }
 
 fn value<W: Write>(xml: &mut Xml<'_, W>, of: &ConditionValue, is_address: bool) -> io::Result<()> {
-    xml.text("type", names::data_type(type_of(of)))?;
+    xml.text("type", names::data_type(of.data_type()))?;
     match of {
         ConditionValue::Empty => Ok(()),
         ConditionValue::Uint8(number) => xml.number("uint8", *number),
@@ -341,25 +341,6 @@ fn value<W: Write>(xml: &mut Xml<'_, W>, of: &ConditionValue, is_address: bool) 
             xml.node("valueLow", |xml| value(xml, &ends.0, is_address))?;
             xml.node("valueHigh", |xml| value(xml, &ends.1, is_address))
         }),
-    }
-}
-
-fn type_of(value: &ConditionValue) -> DataType {
-    match value {
-        ConditionValue::Empty => DataType::Empty,
-        ConditionValue::Uint8(_) => DataType::Uint8,
-        ConditionValue::Uint16(_) => DataType::Uint16,
-        ConditionValue::Uint32(_) => DataType::Uint32,
-        ConditionValue::Uint64(_) => DataType::Uint64,
-        ConditionValue::ByteArray16(_) => DataType::ByteArray16,
-        ConditionValue::ByteBlob(_) => DataType::ByteBlob,
-        ConditionValue::Sid(_) => DataType::Sid,
-        ConditionValue::SecurityDescriptor(_) => DataType::SecurityDescriptor,
-        ConditionValue::UnicodeString(_) => DataType::UnicodeString,
-        ConditionValue::ByteArray6(_) => DataType::ByteArray6,
-        ConditionValue::V4AddrMask { .. } => DataType::V4AddrMask,
-        ConditionValue::V6AddrMask { .. } => DataType::V6AddrMask,
-        ConditionValue::Range(_) => DataType::Range,
     }
 }
 
