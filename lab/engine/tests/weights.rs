@@ -204,3 +204,28 @@ fn fields_that_share_a_group_do_not_overflow_it() {
     assert_eq!(effective(CONNECT, Weight::Auto, vec![package()]), 1 << 38);
     assert_eq!(effective(CONNECT, Weight::Auto, vec![app(), package()]), 1 << 38);
 }
+
+#[test]
+fn weights_of_a_build_after_26100_are_recognised() {
+    let address = |text: [u8; 4]| Uint32(u32::from_be_bytes(text));
+    let network = Range(Box::new((address([192, 168, 4, 0]), address([192, 168, 7, 255]))));
+    let connect = vec![
+        range(IP_REMOTE_ADDRESS, network),
+        equal(ORIGINAL_PROFILE_ID, Uint32(2)),
+        equal(CURRENT_PROFILE_ID, Uint32(2)),
+        app(),
+        user(),
+    ];
+    let assignment = vec![tcp(), condition(FLAGS, MatchType::FlagsNoneSet, Uint32(9))];
+    let seen =
+        [(CONNECT, connect, 0x160006000001FC0), (layer::ALE_RESOURCE_ASSIGNMENT_V4, assignment, 0x0007FC000200000)];
+    let filters = seen.into_iter().zip(1..).map(|((layer, conditions, effective_weight), id)| Filter {
+        key: Uuid::from_u128(id),
+        id: id as u64,
+        conditions,
+        effective_weight,
+        ..Filter::new("seen", layer, Action::Permit)
+    });
+    let restored = Engine::restore(Objects { filters: filters.collect(), ..Objects::default() }).unwrap();
+    assert!(!restored.doubts.iter().any(|doubt| matches!(doubt, Doubt::Weight { .. })), "{:?}", restored.doubts);
+}
